@@ -1,0 +1,101 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half of nginx_config: checks the sites, renders the templates, calls the module once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, resolve_sites
+
+#: What the controller takes care of; everything else is the module's.
+_OURS = ("templates", "sites", "site_template", "remove_links")
+
+
+def render(templar: Any, text: str, path: str, variables: Mapping[str, Any]) -> str:
+    """Render a template as ansible.builtin.template does, but for indented blocks, whose indentation goes too.
+
+    :param templar: Ansible's own.
+    :param path: where the text is from: imports are looked for beside it, and up to the directory ``templates``.
+    :raises AnsibleError: with the template's mistake.
+    """
+    directories = [os.path.dirname(path)]
+    while os.path.basename(directories[-1]) != "templates" and os.path.dirname(directories[-1]) != directories[-1]:
+        directories.append(os.path.dirname(directories[-1]))
+    own = templar.copy_with_new_env(searchpath=directories, available_variables=dict(variables))
+    rendered = own.template(
+        trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": True}
+    )
+    return "" if rendered is None else str(rendered)
+
+
+class ActionModule(ActionBase):
+    """Documented with the module of the same name."""
+
+    _requires_connection = True
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        state = self._task.args.get("state", "present")
+        sites = self._sites()
+        if state == "checked":
+            return result | {"changed": False, "sites": [site["name"] for site in sites]}
+        arguments = {key: value for key, value in self._task.args.items() if key not in _OURS}
+        if state == "present":
+            arguments["files"] = self._files(sites, variables)
+            arguments["certificates"] = [
+                {"certificate": site["certificate"], "key": site["key"], "names": site["certificate_names"]}
+                for site in sites
+                if site["state"] == "present" and site["tls"]["mode"] == "self_signed"
+            ]
+        return result | self._execute_module(
+            module_name="flaskops.server.nginx_config", module_args=arguments, task_vars=variables
+        )
+
+    def _sites(self) -> list[dict[str, Any]]:
+        try:
+            return resolve_sites(self._task.args.get("sites") or [])
+        except SitesError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _files(self, sites: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what should be below the configuration directory, and what should not."""
+        present = [site for site in sites if site["state"] == "present"]
+        variables = task_vars | {"sites": present}
+        files = [
+            {
+                "path": entry["path"],
+                "content": self._rendered(entry["src"], variables | dict(entry.get("vars") or {})),
+                "backup": entry.get("backup", False),
+            }
+            for entry in self._task.args.get("templates") or []
+        ]
+        template = self._task.args.get("site_template")
+        if present and not template:
+            raise AnsibleActionFail("site_template is missing, expected the template of a site")
+        files += [
+            {"path": site["file"], "content": self._rendered(template, variables | {"site": site}), "owned": True}
+            for site in present
+        ]
+        for site in sites:
+            if site["state"] == "absent":
+                files.append({"path": site["file"], "owned": True})
+                # They carry no mark, and nobody else writes below that directory.
+                files += [{"path": site[key]} for key in ("certificate", "key") if site["tls"]["mode"] == "self_signed"]
+        files += [{"path": path, "link": target} for path, target in (self._task.args.get("remove_links") or {}).items()]
+        return files
+
+    def _rendered(self, source: str, variables: dict[str, Any]) -> str:
+        try:
+            path = self._find_needle("templates", source)
+            return render(self._templar, self._loader.get_text_file_contents(path), path, variables)
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{source}: {error}") from error

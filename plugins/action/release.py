@@ -1,0 +1,133 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of ``release``: packs the source, renders the configuration, names the release, sends what is missing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.module_utils import identity
+from ansible_collections.flaskops.server.plugins.module_utils.artifact import Artifact, SourceError, build
+from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve_one
+from ansible_collections.flaskops.server.plugins.plugin_utils import run
+from ansible_collections.flaskops.server.plugins.plugin_utils.templates import ROLES, render, render_tree
+
+#: The states in which a release is made from the app's source.
+FROM_SOURCE = ("proved",)
+
+
+class ActionModule(ActionBase):
+    """See the module's documentation."""
+
+    TRANSFERS_FILES = True
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = self._task.args
+        try:
+            app = resolve_one(json.loads(json.dumps(arguments.get("app"))), "app")
+        except SpecError as error:
+            raise AnsibleActionFail(str(error)) from error
+        secrets = app.pop("secrets")
+        server = SERVERS[app["server"]]
+        request: dict[str, Any] = {
+            "by": run.who(),
+            "run": run.this_run(),
+            "host": variables.get("inventory_hostname", ""),
+            "drain_seconds": server.drain_seconds(app[app["server"]]),
+        }
+        artifact = None
+        if arguments.get("state", "live") == "proved" and not arguments.get("release"):
+            artifact = self._artifact(app, variables)
+            files = self._files(app)
+            parts = identity.components(app, artifact.sha256, secrets, files, list(server.packages))
+            request.update(
+                release=identity.release_id(parts),
+                parts=parts,
+                files=files,
+                server_packages=list(server.packages),
+                source=artifact.source,
+            )
+        # A private index with a password in its address is a secret like the others.
+        hidden = {"secrets": secrets, "python": {}}
+        for key in ("index_url", "find_links"):
+            if identity.without_credentials(app["python"][key]) != app["python"][key]:
+                hidden["python"][key] = app["python"].pop(key)
+        return {**result, **self._deploy(app, arguments, request, hidden, artifact, variables)}
+
+    def _deploy(
+        self,
+        app: dict[str, Any],
+        arguments: dict[str, Any],
+        request: dict[str, Any],
+        hidden: dict[str, Any],
+        artifact: Artifact | None,
+        variables: dict[str, Any],
+    ) -> dict[str, Any]:
+        module_arguments = {
+            "app": app,
+            "state": arguments.get("state", "live"),
+            "release": arguments.get("release"),
+            "request": request,
+            "hidden": base64.b64encode(json.dumps(hidden).encode()).decode(),
+        }
+        temporary = None
+        try:
+            if artifact is not None and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
+                temporary = self._make_tmp_path()
+                request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
+                self._transfer_file(str(artifact.path), request["artifact"])
+                self._fixup_perms2((temporary, request["artifact"]))
+            result = self._call(module_arguments, variables)
+            holder = result.get("holder")
+            if holder and not result.get("busy") and run.is_dead(holder):
+                self._display.display(f"{app['name']}: the run that held the lock is dead, going on in its place")
+                request["dead"] = holder.get("token")
+                result = self._call(module_arguments, variables)
+        finally:
+            if temporary:
+                self._remove_tmp_path(temporary)
+        return result
+
+    def _call(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module("flaskops.server.release", arguments, task_vars=variables)
+        result.pop("invocation", None)
+        return result
+
+    def _is_staged(self, name: str, release: str) -> bool:
+        facts = Layout(name).release(release) / "release.json"
+        return bool(self._low_level_execute_command(f"test -f {shlex.quote(str(facts))}")["rc"] == 0)
+
+    def _artifact(self, app: dict[str, Any], variables: dict[str, Any]) -> Artifact:
+        source = dict(app["source"])
+        for key in ("path", "archive"):
+            # Relative to the inventory, as group_vars and host_vars are; a playbook of a collection is no place of the user's.
+            if source.get(key) and "://" not in source[key]:
+                base = variables.get("inventory_dir") or os.getcwd()
+                source[key] = str(Path(base, os.path.expanduser(source[key])))
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
+        try:
+            return build(source, cache)
+        except SourceError as error:
+            raise AnsibleActionFail(f"{app['name']}: {error}") from error
+
+    def _files(self, app: dict[str, Any]) -> dict[str, str]:
+        search = [ROLES / "app", ROLES / app["server"]]
+        scope = {"app": app, "home": str(Layout(app["name"]).release("%i")), "server": SERVERS[app["server"]]}
+        files = render_tree(self, app["server"], "serve", scope, search)
+        files["serve/service.conf"] = render(self, ROLES / app["server"] / "templates" / "service.conf.j2", scope, search)
+        for name in ("app@.service", "app.service"):
+            text = render(self, ROLES / "app" / "templates" / "units" / f"{name}.j2", scope, search)
+            files["units/" + name.replace("app", app["name"], 1)] = text
+        return files

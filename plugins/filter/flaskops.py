@@ -1,0 +1,43 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters for the collection's templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def python_literal(value: Any) -> str:
+    """Return a value of YAML as Python source."""
+    return repr(json.loads(json.dumps(value)))
+
+
+def first_with_app(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str) -> str | None:
+    """Return the first of the hosts on which a release of an app waits to go live."""
+    for host in hosts:
+        results = hostvars[host].get("flask_proved", {}).get("results", [])
+        if any(result.get("pending") and result.get("item") == name for result in results):
+            return host
+    return None
+
+
+def report(proved: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
+    """Return a line or two for each app of a host: what was done, and how large it runs."""
+    switched = {result["item"]["item"]: result for result in live.get("results", []) if "item" in result}
+    lines = []
+    for result in proved.get("results", []):
+        name = result.get("item", "")
+        done = switched.get(name, {}).get("msg") or result.get("msg", "")
+        lines.append(f"{name}: {done}")
+        if result.get("size"):
+            lines.append(f"{name}: {result['size']}")
+    return lines
+
+
+class FilterModule:
+    """The filters, by name."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"python_literal": python_literal, "first_with_app": first_with_app, "report": report}

@@ -1,0 +1,67 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter that turns apps into sites of nginx."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: nginx_sites
+short_description: Turn apps into sites of nginx
+description:
+  - Takes resolved apps (the result of M(flaskops.server.resolve)) and returns what the role
+    P(flaskops.server.nginx#role) takes as C(nginx_sites).
+  - A site reaches its app through C(/srv/APP/live/http.sock), so that a deploy needs no reload of nginx.
+  - Static files are looked for in the live release and in the two before it.
+  - An app without domains becomes the default server; two of them are an error.
+version_added: 1.0.0
+author:
+  - Contributors to the flaskops.server collection
+options:
+  _input:
+    description: Resolved apps.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Front the apps of this host
+  ansible.builtin.include_role:
+    name: flaskops.server.nginx
+  vars:
+    nginx_sites: "{{ resolved.apps | flaskops.server.nginx_sites }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The sites.
+  type: list
+  elements: dict
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, sites_of_apps
+
+
+def nginx_sites(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sites of these apps.
+
+    :raises AnsibleFilterError: where the input is no list of apps, or two of them would be the default server.
+    """
+    if not isinstance(apps, (list, tuple)) or not all(isinstance(app, Mapping) and "name" in app for app in apps):
+        raise AnsibleFilterError("nginx_sites: expected a list of resolved apps")
+    try:
+        return sites_of_apps(apps)
+    except SitesError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"nginx_sites": nginx_sites}

@@ -1,0 +1,705 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The engine on a host: stage a release, prove it, move the pointer, drain the old one, keep the record."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.flaskops.server.plugins.module_utils import health, identity, record, requirements, sizing, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError, unpack
+from ansible_collections.flaskops.server.plugins.module_utils.causes import cause, hide, indented
+from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.lock import Claim
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
+    Systemd,
+    SystemdError,
+    UnitState,
+    children,
+    connections,
+    environment_file,
+    write_file,
+)
+
+#: Healthy answers in a row that prove a release, and seconds between them: one answer can be the last.
+PROOF_ANSWERS = 3
+PROOF_PAUSE = 0.25
+#: A wrong status this often in a row fails the proof; 503 means "not yet" and is waited for.
+PROOF_REFUSALS = 3
+NOT_YET = 503
+#: Seconds between two looks at an instance that does not answer yet.
+POLL = 0.05
+#: Seconds for visitors that nginx accepted just before the switch to reach the old instance.
+SETTLE = 1.0
+#: Lines of the journal in a message.
+JOURNAL_LINES = 12
+
+_ENVIRONMENT_LINE = re.compile(r'^(\w+)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+IMPORT_CHECK = """\
+import importlib, sys
+module, _, name = sys.argv[1].partition(":")
+target = importlib.import_module(module)
+for part in name.partition("(")[0].split("."):
+    target = getattr(target, part)
+if not callable(target):
+    raise TypeError(f"{sys.argv[1]} is not callable")
+"""
+
+
+class DeployError(Exception):
+    """A release was refused.
+
+    :param step: ``stage``, ``check``, ``start``, ``proof``, ``command`` or ``live``.
+    :param what: what happened, a sentence's end after "release X of app Y".
+    :param said: the app's own words, lines.
+    """
+
+    def __init__(self, step: str, what: str, said: list[str] | None = None) -> None:
+        super().__init__(what)
+        self.step = step
+        self.what = what
+        self.said = said or []
+
+
+@dataclass
+class Request:
+    """What a step of a deploy is given by the controller.
+
+    :param app: the app's checked spec, without secrets.
+    :param secrets: names and values.
+    :param release: the release's id; None where the host's record decides (``live``, rollback).
+    :param parts: the components of the id.
+    :param files: rendered files: ``serve/...`` go in the release, ``units/...`` to systemd.
+    :param server_packages: requirements that the server adds.
+    :param drain_seconds: how long an instance may take to finish what is in flight.
+    :param artifact: the packed source on the host, None where the release is staged already.
+    :param source: facts of the source, for the record.
+    :param by: who deploys.
+    :param host: the host's name in the inventory.
+    """
+
+    app: dict[str, Any]
+    secrets: dict[str, str] = field(default_factory=dict)
+    release: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    server_packages: list[str] = field(default_factory=list)
+    drain_seconds: int = 30
+    artifact: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
+    host: str = ""
+
+
+class Engine:
+    """The steps of a deploy of one app on this host. Each is called with the run's claim on the app held."""
+
+    def __init__(self, request: Request, layout: Layout, systemd: Systemd, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.request = request
+        self.app = request.app
+        self.layout = layout
+        self.systemd = systemd
+        self.sleep = sleep
+
+    # -- the steps ---------------------------------------------------------------------------------------------------
+
+    def predict(self) -> dict[str, Any]:
+        """Say what :meth:`prove` would do, without doing anything."""
+        live = self.layout.live_id()
+        wanted = self.request.release
+        if wanted == live:
+            return {"changed": False, "release": wanted, "live": live, "msg": f"{self.app['name']}: {wanted} is live, nothing to do"}
+        return {
+            "changed": True,
+            "release": wanted,
+            "live": live,
+            "differs": self._differs(live),
+            "msg": f"{self.app['name']}: would deploy {wanted}, {self._why(live)}",
+        }
+
+    def prove(self, claim: Claim) -> dict[str, Any]:
+        """Stage the release where it is not there yet, start it beside the live one, and prove it healthy.
+
+        :raises DeployError: when it is refused; then everything that was started for it is gone.
+        """
+        release = self._wanted()
+        live = self.layout.live_id()
+        self._tidy(keep={item for item in (live, claim.content.get("proved")) if item})
+        if release == live and self._is_up():
+            self._units(release)
+            claim.drop()
+            return {"changed": False, "pending": False, "release": release, "live": live, "msg": f"{release} is live, nothing to do"}
+        why = self._why(live) if release != live else "it is live, but was not running"
+        claim.content.update(release=release, created=release not in self.layout.staged_ids())
+        claim.save()
+        if live and self.app["hooks"]["before_stage"]:
+            self._commands("before_stage", live, self.app["hooks"]["before_stage"])
+        if claim.content["created"]:
+            self._stage(release)
+        self._units(release)
+        self._checks(release)
+        self._start_and_prove(release)
+        claim.content["proved"] = release
+        claim.save()
+        facts = self._facts(release)
+        return {
+            "changed": True,
+            "pending": True,
+            "release": release,
+            "live": live,
+            "size": facts.get("size", ""),
+            "msg": f"{release} is proved, {why}",
+        }
+
+    def command(self, claim: Claim) -> dict[str, Any]:
+        """Run the release commands in the proved release.
+
+        :raises DeployError: when one fails.
+        """
+        release = self._proved(claim)
+        self._commands("release_commands", release, self.app["release_commands"])
+        return {"changed": True, "release": release, "msg": f"{len(self.app['release_commands'])} release commands ran"}
+
+    def go_live(self, claim: Claim) -> dict[str, Any]:
+        """Move the pointer to the proved release, drain and stop the old one, record, prune.
+
+        :raises DeployError: when the release died meanwhile; then the old one serves.
+        """
+        release = self._proved(claim)
+        old = self.layout.live_id()
+        started = time.time()
+        self._commands("before_live", release, self.app["hooks"]["before_live"])
+        self._ask_once(release)
+        if old and old != release:
+            _point(self.layout.release(release) / "bridge", Path("..") / old)
+        _point(self.layout.live, Path("releases") / release)
+        self.systemd.call("enable", "--quiet", self.layout.boot_unit)
+        self.systemd.call("start", "--no-block", self.layout.boot_unit)
+        if old and old != release:
+            self._drain(old, watched=release, fallback=old)
+            self.systemd.stop(self.layout.unit(old))
+        self._remember(release, record.LIVE, claim, previous=old, seconds=round(time.time() - float(claim.content["since"]), 1))
+        self._prune()
+        self._commands("after_live", release, self.app["hooks"]["after_live"])
+        claim.drop()
+        return {
+            "changed": True,
+            "release": release,
+            "previous": old,
+            "msg": f"{release} is live{f', {old} was' if old and old != release else ''}",
+            "seconds": round(time.time() - started, 1),
+        }
+
+    def withdraw(self, claim: Claim) -> dict[str, Any]:
+        """Stop what this run proved and give the app free; the live release is not touched."""
+        release = claim.content.get("release")
+        live = self.layout.live_id()
+        if release and release != live:
+            self._discard(release, created=bool(claim.content.get("created")))
+        claim.drop()
+        return {"changed": bool(release and release != live), "release": release, "live": live, "msg": f"{release} was withdrawn"}
+
+    def fail(self, claim: Claim, error: DeployError) -> str:
+        """Clean up after a refused release and record it.
+
+        :returns: the message: what happened, in the app's own words, what still serves, what to do.
+        """
+        release = claim.content.get("release") or self.request.release or "?"
+        live = self.layout.live_id()
+        unit = self.layout.unit(release)
+        journal = self.systemd.journal(unit, 200) if error.step in ("start", "proof", "live") else []
+        if release != live:
+            self._discard(release, created=bool(claim.content.get("created")))
+        with contextlib.suppress(OSError):
+            # The disk can be full: the record must not hide why the deploy failed.
+            self._remember(release, record.FAILED, claim, step=error.step, reason=hide(error.what, self.request.secrets.values()))
+        claim.drop()
+        message = self._message(release, live, error, journal)
+        if live and self.app["hooks"]["on_failure"]:
+            try:
+                self._commands("on_failure", live, self.app["hooks"]["on_failure"])
+            except DeployError as hook_error:
+                message += f"\nThe hook on_failure failed too: {hook_error.what}\n{indented(hook_error.said)}"
+        return hide(message, self.request.secrets.values())
+
+    # -- staging -----------------------------------------------------------------------------------------------------
+
+    def _stage(self, release: str) -> None:
+        if self.request.artifact is None:
+            raise DeployError("stage", "is not on this host and no source was sent")
+        staging = self.layout.staging(release)
+        group = self._group()
+        with _as_deploy_error("stage"):
+            self.layout.releases.mkdir(exist_ok=True)
+            self.layout.venvs.mkdir(exist_ok=True)
+            os.mkdir(staging, 0o750)
+            os.chown(staging, 0, group)
+            app = staging / "app"
+            unpack(Path(self.request.artifact), app)
+            needed = requirements.find(app, self.app["python"])
+            built = virtualenv.ensure(
+                self.layout.venvs,
+                app,
+                req=needed,
+                interp=virtualenv.interpreter(self.app["python"]["interpreter"]),
+                python=self.app["python"],
+                server_packages=self.request.server_packages,
+                env=virtualenv.installer_env(),
+                pip_check=self.app["checks"]["pip_check"],
+            )
+            os.symlink(os.path.relpath(built.path, self.layout.release("x")), staging / "venv")
+            subprocess.run(
+                [str(built.path / "bin" / "python"), "-m", "compileall", "-q", "-s", str(staging), "-p", str(self.layout.release(release)), "app"],
+                cwd=staging,
+                capture_output=True,
+                # A file that does not compile matters when it is imported, and then says so itself.
+                check=False,
+            )
+            self._share(app)
+            _own(app, group)
+            size = sizing.size(self.app["workers"], self.app["threads"], sizing.capacity(self.app["limits"]))
+            for name, content in self.request.files.items():
+                if name.startswith("serve/"):
+                    write_file(staging / name, content, 0o640, group)
+            os.chmod(staging / "serve", 0o750)
+            os.chown(staging / "serve", 0, group)
+            write_file(staging / "env", environment_file(self._environment(release, size)), 0o640, group)
+            write_file(staging / "secrets.env", environment_file(self.request.secrets), 0o600)
+            os.symlink(self.layout.runtime_socket(release), staging / "http.sock")
+            facts = {
+                "app": self.app["name"],
+                "release": release,
+                "source": self.request.source,
+                "components": self.request.parts,
+                "requirements": needed.kind,
+                "venv": built.key,
+                "installer": built.installer,
+                "python": self.app["python"]["interpreter"],
+                "locked": built.locked,
+                "server": self.app["server"],
+                "size": size.reason,
+                "staged": _now(),
+                "by": self.request.by,
+            }
+            write_file(staging / "release.json", json.dumps(facts, indent=2, sort_keys=True) + "\n", 0o640)
+            # What the pointer will lead to has to be on disk before it: a power cut must not leave an empty release live.
+            subprocess.run(["sync", "--file-system", str(staging)], check=True)
+            os.rename(staging, self.layout.release(release))
+
+    def _share(self, app: Path) -> None:
+        """Replace the shared directories of the code by links to those that persist."""
+        user = pwd.getpwnam(self.app["name"])
+        for shared in self.app["shared_paths"]:
+            persistent = self.layout.shared / shared
+            persistent.mkdir(parents=True, exist_ok=True)
+            os.chown(persistent, user.pw_uid, user.pw_gid)
+            os.chmod(persistent, 0o2770)
+            link = app / shared
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)
+            elif link.is_symlink() or link.exists():
+                link.unlink()
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(persistent, link)
+
+    def _environment(self, release: str, size: sizing.Size) -> dict[str, str]:
+        home = self.layout.release(release)
+        code = [str(home / "app")]
+        if (self.layout.staging(release) / "app" / "src").is_dir():
+            code.append(str(home / "app" / "src"))
+        return {
+            "PATH": f"{home}/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "VIRTUAL_ENV": str(home / "venv"),
+            "PYTHONPATH": ":".join(code),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(self.layout.shared),
+            "LANG": "C.UTF-8",
+            "FLASK_APP": self.app["wsgi"],
+            "FLASK_RELEASE": release,
+            "WEB_CONCURRENCY": str(size.workers),
+            "WEB_THREADS": str(size.threads),
+            **self.app["env"],
+        }
+
+    def _units(self, release: str) -> None:
+        """Bring systemd's files for the app and this release up to date, and have systemd check them.
+
+        :raises DeployError: when systemd finds a fault in them.
+        """
+        changed = False
+        for name, content in self.request.files.items():
+            if name.startswith("units/"):
+                changed |= write_file(self.layout.unit_dir / name.removeprefix("units/"), content, 0o644)
+        drop_in = (self.layout.release(release) / "serve" / "service.conf").read_text()
+        changed |= write_file(self.layout.drop_in(release), drop_in, 0o644)
+        if changed:
+            self.systemd.reload()
+            wrong = self.systemd.verify(self.layout.unit(release))
+            if wrong:
+                raise DeployError("start", "has a unit that systemd refuses", wrong[-JOURNAL_LINES:])
+
+    # -- the proof ---------------------------------------------------------------------------------------------------
+
+    def _checks(self, release: str) -> None:
+        self._commands("after_stage", release, self.app["hooks"]["after_stage"])
+        if self.app["checks"]["import"] and self.app["wsgi"]:
+            python = str(self.layout.release(release) / "venv" / "bin" / "python")
+            self._run("check", release, [python, "-c", IMPORT_CHECK, self.app["wsgi"]], f"cannot be imported as {self.app['wsgi']}")
+        if self.app["checks"]["tests"]:
+            command = self.app["checks"]["tests"]
+            self._run("check", release, ["/bin/sh", "-c", command], f"failed its tests ({command})", timeout=None)
+
+    def _commands(self, kind: str, release: str, commands: list[str]) -> None:
+        for command in commands:
+            self._run("command", release, ["/bin/sh", "-c", command], f"failed a command of {kind} ({command})", timeout=None)
+
+    def _run(self, step: str, release: str, command: list[str], failed: str, timeout: float | None = 0) -> None:
+        """Run a command as the app runs: its user, its environment, its code.
+
+        :param timeout: seconds; 0 for the health timeout, None for none.
+        """
+        user = pwd.getpwnam(self.app["name"])
+        home = self.layout.release(release)
+        variables = {**_read_environment(home / "env"), **self.request.secrets}
+        process = subprocess.Popen(
+            command,
+            cwd=home / "app",
+            env=variables,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            umask=0o007,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        limit = self.app["health"]["timeout"] if timeout == 0 else timeout
+        try:
+            output, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            raise DeployError(step, f"{failed}: no end after {limit} s", cause(output.splitlines())) from None
+        if process.returncode != 0:
+            raise DeployError(step, failed, cause(output.splitlines()))
+
+    def _start_and_prove(self, release: str) -> None:
+        unit = self.layout.unit(release)
+        try:
+            self.systemd.start(unit)
+        except SystemdError as error:
+            raise DeployError("start", "could not be started", [str(error)]) from error
+        deadline = time.monotonic() + self.app["health"]["timeout"]
+        answers, refusals, last = 0, 0, "nothing listens on its socket"
+        workers: frozenset[int] = frozenset()
+        while answers < PROOF_ANSWERS:
+            state = self._alive(unit)
+            if time.monotonic() > deadline:
+                raise DeployError("proof", f"did not prove healthy within {self.app['health']['timeout']} s: {last}")
+            try:
+                answer = self._ask(release, max(1.0, deadline - time.monotonic()))
+            except health.NoAnswerError as error:
+                if answers:
+                    raise DeployError("proof", f"answered {answers} times and then {_short(error)}") from error
+                last = str(error)
+                self.sleep(POLL)
+                continue
+            if health.is_healthy(answer.status, self.app["health"]["status"]):
+                answers += 1
+                refusals = 0
+                workers = workers or children(state.main_pid)
+            else:
+                last = f"it answered {answer.status}"
+                refusals += answer.status != NOT_YET
+                if answers or refusals >= PROOF_REFUSALS:
+                    raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
+            self.sleep(PROOF_PAUSE)
+        state = self._alive(unit)
+        if workers - children(state.main_pid):
+            raise DeployError("proof", "answered, and then a worker of it died")
+
+    def _alive(self, unit: str) -> UnitState:
+        state = self.systemd.state(unit)
+        if state.is_dead:
+            raise DeployError("proof", f"started and then ended ({state.result})")
+        return state
+
+    def _ask(self, release: str, timeout: float) -> health.Answer:
+        domain = self.app["domains"][0].replace("*.", "") if self.app["domains"] else "localhost"
+        headers = {
+            "Host": domain,
+            "User-Agent": "flaskops-health",
+            "X-Forwarded-Proto": "http" if self.app["tls"]["mode"] == "none" else "https",
+            "X-Forwarded-For": "127.0.0.1",
+            **self.app["health"]["headers"],
+        }
+        return health.ask(self.layout.runtime_socket(release), self.app["health"]["path"], headers, timeout)
+
+    def _ask_once(self, release: str) -> None:
+        """Make sure that a release proved a while ago still is."""
+        self._alive(self.layout.unit(release))
+        try:
+            answer = self._ask(release, 10)
+        except health.NoAnswerError as error:
+            raise DeployError("proof", f"was proved, and then {_short(error)}") from error
+        if not health.is_healthy(answer.status, self.app["health"]["status"]):
+            raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
+
+    def _wrong_status(self, answer: health.Answer) -> str:
+        wanted = health.expected(self.app["health"]["status"])
+        return f"answered GET {self.app['health']['path']} with {answer.status}, expected {wanted}"
+
+    def _is_up(self) -> bool:
+        live = self.layout.live_id()
+        return live is not None and self.systemd.state(self.layout.unit(live)).active == "active"
+
+    # -- the switch --------------------------------------------------------------------------------------------------
+
+    def _drain(self, old: str, watched: str | None = None, fallback: str | None = None) -> None:
+        """Wait until nobody uses an instance any more, for as long as its server would wait at the most.
+
+        :param watched: the new live release; where it dies meanwhile, the pointer goes back to ``fallback``.
+        :raises DeployError: when it went back.
+        """
+        path = str(self.layout.runtime_socket(old))
+        deadline = time.monotonic() + SETTLE + self.request.drain_seconds
+        self.sleep(SETTLE)
+        while True:
+            if watched and fallback and self.systemd.state(self.layout.unit(watched)).is_dead:
+                _point(self.layout.live, Path("releases") / fallback)
+                raise DeployError("live", "died right after it went live, and was taken back")
+            if not connections(path, Path("/proc/net/unix").read_text()) or time.monotonic() > deadline:
+                return
+            self.sleep(POLL * 2)
+
+    # -- keeping house -----------------------------------------------------------------------------------------------
+
+    def _tidy(self, keep: set[str]) -> None:
+        """Remove what a dead run left: half-made releases, and instances that nobody should reach."""
+        if not self.layout.home.is_dir():
+            raise DeployError("stage", f"cannot be staged: {self.layout.home} is missing; run the playbook site.yml (or the role app) first")
+        stray = [instance for instance in self.systemd.instances(self.app["name"]) if instance not in keep]
+        for instance in stray:
+            self._drain(instance)
+        self.systemd.stop(*(self.layout.unit(instance) for instance in stray))
+        complete = set(self.layout.staged_ids())
+        for entry in self.layout.releases.iterdir() if self.layout.releases.is_dir() else ():
+            if entry.name not in complete:
+                shutil.rmtree(entry)
+        for entry in self.layout.home.glob(".*.new"):
+            entry.unlink()
+
+    def _discard(self, release: str, created: bool) -> None:
+        """Stop an instance; remove the release where this run made it."""
+        self.systemd.stop(self.layout.unit(release))
+        if created:
+            self._remove([release])
+
+    def _remove(self, releases: list[str]) -> None:
+        for release in releases:
+            drop_in = self.layout.drop_in(release).parent
+            if drop_in.is_dir():
+                shutil.rmtree(drop_in)
+            for path in (self.layout.release(release), self.layout.staging(release)):
+                if path.is_dir():
+                    # Removed in one step for everybody who looks; a dead run's rest is taken away by the next one.
+                    gone = path.with_name(f".removing-{release}")
+                    path.rename(gone)
+                    shutil.rmtree(gone)
+        used = {os.path.basename(os.readlink(self.layout.release(item) / "venv")) for item in self.layout.staged_ids()}
+        for venv in self.layout.venvs.iterdir() if self.layout.venvs.is_dir() else ():
+            if venv.name not in used:
+                shutil.rmtree(venv)
+        if releases:
+            self.systemd.reload()
+
+    def _prune(self) -> None:
+        entries = record.read(self.layout.record)
+        self._remove(record.to_prune(entries, self.layout.live_id(), self.layout.staged_ids(), self.app["keep_releases"]))
+
+    def _remember(self, release: str, result: str, claim: Claim, **more: Any) -> None:
+        facts = self._facts(release)
+        entry = {
+            "time": _now(),
+            "app": self.app["name"],
+            "action": claim.content.get("action", "deploy"),
+            "release": release,
+            "result": result,
+            "source": facts.get("source") or self.request.source,
+            "by": self.request.by,
+            **more,
+        }
+        record.append(self.layout.record, entry)
+
+    # -- knowing -----------------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> str:
+        """Return the release to prove: the one given, or the previous one for a rollback.
+
+        :raises DeployError: where there is none.
+        """
+        staged = self.layout.staged_ids()
+        if self.request.release and (self.request.parts or self.request.release in staged):
+            return self.request.release
+        entries = record.read(self.layout.record)
+        if self.request.release:
+            there = ", ".join(staged) or "none"
+            raise DeployError("stage", f"is not on this host; releases here: {there}")
+        found = record.previous(entries, self.layout.live_id(), staged)
+        if found is None:
+            raise DeployError("stage", "cannot be rolled back: no earlier good release is on this host")
+        return found
+
+    def _proved(self, claim: Claim) -> str:
+        release = claim.content.get("proved")
+        if not release:
+            raise DeployError("live", "was not proved by this run")
+        return str(release)
+
+    def _facts(self, release: str | None) -> dict[str, Any]:
+        if release is None:
+            return {}
+        try:
+            facts = json.loads((self.layout.release(release) / "release.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+    def _differs(self, live: str | None) -> list[str]:
+        return identity.differences(self.request.parts, self._facts(live).get("components", {}))
+
+    def _why(self, live: str | None) -> str:
+        if live is None:
+            return "the first release"
+        if not self.request.parts:
+            return f"instead of {live}"
+        return f"because of other {', '.join(self._differs(live)) or 'settings'} than {live}"
+
+    def _group(self) -> int:
+        try:
+            return grp.getgrnam(self.app["name"]).gr_gid
+        except KeyError:
+            raise DeployError("stage", f"cannot be staged: the user {self.app['name']} is missing; run the playbook site.yml first") from None
+
+    def _message(self, release: str, live: str | None, error: DeployError, journal: list[str]) -> str:
+        lines = [f"{self.app['name']} on {self.request.host}: release {release} {error.what}."]
+        if error.said:
+            lines += ["It said:", indented(error.said)]
+        if journal:
+            lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES))]
+        if live:
+            source = self._facts(live).get("source", {})
+            version = source.get("version") or source.get("requirement") or source.get("commit") or source.get("kind", "")
+            lines.append(f"Still serving: {live}{f' ({version})' if version else ''}. No visitor saw {release}.")
+        else:
+            lines.append("Nothing is live yet.")
+        lines.append(f"Next: mend it and deploy again (step: {error.step}). What was tried: {self.layout.record}")
+        return "\n".join(lines)
+
+
+def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what there is of an app on this host.
+
+    :param app: the app's checked spec, for the health question.
+    """
+    engine = Engine(Request(app=dict(app)), layout, systemd)
+    live = layout.live_id()
+    entries = record.read(layout.record)
+    facts = engine._facts(live)
+    said: dict[str, Any] = {
+        "app": layout.name,
+        "live": live,
+        "source": facts.get("source", {}),
+        "staged": facts.get("staged"),
+        "size": facts.get("size"),
+        "previous": record.previous(entries, live, layout.staged_ids()),
+        "releases": layout.staged_ids(),
+        "deploys": entries[-5:],
+        "health": "nothing is live",
+        "instance": "none",
+        "memory": None,
+    }
+    if live:
+        state = systemd.state(layout.unit(live))
+        said.update(instance=state.active, memory=state.memory, since=state.since)
+        try:
+            said["health"] = str(engine._ask(live, 5).status)
+        except health.NoAnswerError as error:
+            said["health"] = str(error)
+    return said
+
+
+def _point(link: Path, target: Path) -> None:
+    """Make a link point elsewhere in one step, and have it on disk."""
+    temporary = link.with_name(f".{link.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+    directory = os.open(link.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _own(tree: Path, group: int) -> None:
+    """Give a tree to root, readable for the app's group, writable for nobody else."""
+    for directory, _, names in os.walk(tree):
+        os.chown(directory, 0, group)
+        os.chmod(directory, 0o750)
+        for name in names:
+            path = os.path.join(directory, name)
+            os.chown(path, 0, group, follow_symlinks=False)
+            if not os.path.islink(path):
+                os.chmod(path, 0o750 if os.stat(path).st_mode & 0o100 else 0o640)
+
+
+def _read_environment(path: Path) -> dict[str, str]:
+    """Return the variables of a file that :func:`environment_file` wrote."""
+    variables = {}
+    for name, value in _ENVIRONMENT_LINE.findall(path.read_text()):
+        variables[name] = _ESCAPED.sub(r"\1", value)
+    return variables
+
+
+@contextlib.contextmanager
+def _as_deploy_error(step: str) -> Iterator[None]:
+    """Say what went wrong in a step in the words of a deploy."""
+    try:
+        yield
+    except (SourceError, requirements.RequirementsError) as error:
+        raise DeployError(step, "cannot be staged", str(error).splitlines()) from error
+    except virtualenv.VirtualenvError as error:
+        raise DeployError(step, f"cannot be installed: {error}", error.output.splitlines()[-JOURNAL_LINES:]) from error
+    except OSError as error:
+        what = "cannot be staged: the disk is full" if error.errno == errno.ENOSPC else f"cannot be staged: {error}"
+        raise DeployError(step, what) from error
+
+
+def _short(error: Exception) -> str:
+    return str(error).removeprefix("it ")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,109 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One deploy at a time for each app, and the end of a dead one's claim.
+
+A deploy reaches a host in several steps, between which nothing of it runs there. The claim is therefore a file that
+names the run; each step holds the file's kernel lock while it works, so that a step whose controller died is still seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Seconds after its last step when a run of which nothing else is known is taken for dead.
+LEASE = 900
+
+
+class LockedError(Exception):
+    """Another run has the app; ``holder`` says who, from which controller, since when."""
+
+    def __init__(self, holder: Mapping[str, Any], busy: bool) -> None:
+        self.holder = dict(holder)
+        self.busy = busy
+        super().__init__(f"another deploy has the lock: {describe(holder)}")
+
+
+def describe(holder: Mapping[str, Any]) -> str:
+    """Say who holds a lock, and since when."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(float(holder.get("since", 0))))
+    return f"{holder.get('who', 'somebody')} (process {holder.get('pid', '?')}), since {since}"
+
+
+class Claim:
+    """The run's hold on an app, and what it carries from one step to the next (``proved``, ``action``)."""
+
+    def __init__(self, path: Path, run: Mapping[str, Any], content: dict[str, Any], descriptor: int) -> None:
+        self._path = path
+        self._run = run
+        self._descriptor = descriptor
+        self.content = content
+
+    def save(self) -> None:
+        text = json.dumps({**self.content, **self._run, "since": self.content["since"], "touched": time.time()})
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.truncate(self._descriptor, 0)
+        os.write(self._descriptor, text.encode())
+
+    def drop(self) -> None:
+        """End the run's hold."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+@contextlib.contextmanager
+def claim(path: Path, run: Mapping[str, Any], dead: str | None = None) -> Iterator[Claim]:
+    """Take the app for a run, or go on with what the run holds already.
+
+    :param run: ``token`` (names the run), ``who``, ``pid``, ``controller``.
+    :param dead: the token of a run that its controller knows to be dead.
+    :raises LockedError: where a living run has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _open_locked(path)
+    try:
+        content = _read(descriptor)
+        if content and content.get("token") != run["token"]:
+            stale = time.time() - float(content.get("touched", 0)) > LEASE
+            if not stale and content.get("token") != dead:
+                raise LockedError(content, busy=False)
+            content = {}
+        content.setdefault("since", time.time())
+        held = Claim(path, run, content, descriptor)
+        held.save()
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read(descriptor)
+            os.close(descriptor)
+            raise LockedError(holder, busy=True) from None
+        # Between open and flock the holder may have ended and removed the file: then this is a file of nobody.
+        try:
+            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> dict[str, Any]:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        content = json.loads(os.read(descriptor, 65536))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,101 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The record of an app's deploys, and what follows from it: what to go back to, what to keep."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+#: What an entry's ``result`` can be.
+LIVE, FAILED, TAKEN_BACK = "live", "failed", "taken back"
+
+
+def append(path: Path, entry: Mapping[str, Any]) -> None:
+    """Write one line, so that it is on disk before the deploy goes on.
+
+    A line that a dead run left half written is ended first, so that it cannot spoil this one.
+
+    :raises OSError: when it cannot be written.
+    """
+    line = json.dumps(dict(entry), sort_keys=True) + "\n"
+    with path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the entries, oldest first; a half-written line is passed over."""
+    entries = []
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
+
+
+def history(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the way back from the live release: ids that were live, the live one last.
+
+    A deploy puts its release on top; a rollback takes away what was on top of the one it returns to.
+    """
+    stack: list[str] = []
+    for entry in entries:
+        if entry.get("result") != LIVE:
+            continue
+        release = str(entry["release"])
+        if entry.get("action") == "rollback" and release in stack:
+            del stack[stack.index(release) + 1 :]
+        else:
+            stack = [item for item in stack if item != release]
+            stack.append(release)
+    return stack
+
+
+def bad(entries: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids whose last word in the record is a failure."""
+    last: dict[str, str] = {}
+    for entry in entries:
+        if entry.get("release"):
+            last[str(entry["release"])] = str(entry.get("result"))
+    return {release for release, result in last.items() if result != LIVE}
+
+
+def previous(entries: Sequence[Mapping[str, Any]], live: str | None, staged: Iterable[str]) -> str | None:
+    """Return the release a rollback goes to: the last good one before the live one that is still there."""
+    stack = history(entries)
+    below = stack[: stack.index(live)] if live in stack else stack
+    usable = set(staged) - bad(entries) - {live}
+    return next((release for release in reversed(below) if release in usable), None)
+
+
+def to_prune(entries: Sequence[Mapping[str, Any]], live: str | None, staged: Iterable[str], keep: int) -> list[str]:
+    """Return the releases to remove: all but the ``keep`` last good ones, the live one and the one before it."""
+    staged = set(staged)
+    kept = {release for release in (live, previous(entries, live, staged)) if release}
+    recent = []
+    for entry in reversed(entries):
+        release = str(entry.get("release"))
+        if entry.get("result") == LIVE and release in staged and release not in recent:
+            recent.append(release)
+    good = [release for release in recent if release not in bad(entries)]
+    for release in good:
+        if len(kept) >= keep:
+            break
+        kept.add(release)
+    return sorted(staged - kept)

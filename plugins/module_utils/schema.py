@@ -1,0 +1,203 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A small declarative schema: says what a dict of options may hold, fills in defaults, and reports every mistake at once.
+
+    SITE = Schema(
+        {
+            "name": Field("str", "What the files are called after.", required=True, pattern=r"[a-z][a-z0-9-]*"),
+            "listen": Field("list", "Ports.", default=[80], items=Field("int", "A port.", minimum=1, maximum=65535)),
+            "tls": Field("dict", "Certificates.", fields={"mode": Field("str", "How.", choices=("none", "files"))}),
+            "env": Field("dict", "Variables.", default={}, values=Field("str", "A value.")),
+        }
+    )
+    site, mistakes = check(SITE, {"nmae": "shop"}, "nginx_sites[0]")
+
+Messages name the path, what was expected and the nearest known key. They never show a value: it could be a secret.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any
+
+#: What each kind accepts, and the words for it.
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a string"),
+    "int": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "bool": ((bool,), "true or false"),
+    "list": ((list, tuple), "a list"),
+    "dict": ((dict,), "a dictionary"),
+    "scalar": ((str, int, float, bool), "a string, a number or a boolean"),
+    "any": ((object,), "anything"),
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One option.
+
+    :param kind: a key of the kinds above, or several joined by ``|`` (``int|str``).
+    :param doc: what it is, for the generated documentation.
+    :param default: the value where none is given; None means "not set".
+    :param choices: the only values allowed (for strings, where the kind is ``int|str``: the only strings).
+    :param pattern: a regular expression that a string must match as a whole.
+    :param fields: the keys of a dict, none beside them.
+    :param values: what each value of an open dict must be.
+    :param keys: a regular expression that each key of an open dict must match.
+    :param items: what each item of a list must be.
+    :param rule: a further check: takes the value, returns what is wrong with it ("must ...") or None.
+    """
+
+    kind: str
+    doc: str
+    default: Any = None
+    required: bool = False
+    choices: tuple[Any, ...] = ()
+    pattern: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    fields: Mapping[str, Field] | None = None
+    values: Field | None = None
+    keys: str = ""
+    items: Field | None = None
+    rule: Callable[[Any], str | None] | None = None
+
+    @property
+    def expected(self) -> str:
+        """What the option takes, in words."""
+        words = " or ".join(_KINDS[kind][1] for kind in self.kind.split("|"))
+        if self.choices:
+            listed = ", ".join(str(choice) for choice in self.choices)
+            if self.kind == "str":
+                return f"one of {listed}"
+            words = words.replace(_KINDS["str"][1], listed)
+        if self.pattern:
+            words += f" matching {self.pattern}"
+        if self.minimum is not None and self.maximum is not None:
+            words += f" from {self.minimum:g} to {self.maximum:g}"
+        elif self.minimum is not None:
+            words += f" of at least {self.minimum:g}"
+        return words
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The keys of a dict, and rules between them.
+
+    :param rules: each takes the checked dict and its path, and returns the mistakes it finds.
+    :param retired: old key -> what to write instead.
+    """
+
+    fields: Mapping[str, Field]
+    rules: Sequence[Callable[[Mapping[str, Any], str], list[str]]] = ()
+    retired: Mapping[str, str] = dataclass_field(default_factory=dict)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return ``, did you mean X?`` for the known word most like the given one, else the words there are."""
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    if close:
+        return f", did you mean {close[0]}?"
+    return f"; known: {', '.join(known)}" if len(known) <= 30 else ""
+
+
+def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[str]]:
+    """Check a dict against a schema.
+
+    :returns: the dict with every default filled in, and the mistakes (an empty list where there are none).
+    """
+    mistakes: list[str] = []
+    checked = _fields(schema.fields, given, path, mistakes, schema.retired)
+    if not mistakes:
+        for rule in schema.rules:
+            mistakes.extend(rule(checked, path))
+    return checked, mistakes
+
+
+def _fields(
+    fields: Mapping[str, Field], given: Any, path: str, mistakes: list[str], retired: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        mistakes.append(f"{path}: expected a dictionary, got {_named(given)}")
+        return {}
+    for key in given:
+        if key in fields:
+            continue
+        if retired and key in retired:
+            mistakes.append(f"{path}.{key}: retired, use {retired[key]}")
+        else:
+            mistakes.append(f"{path}.{key}: unknown key{nearest(key, list(fields))}")
+    checked = {}
+    for name, field in fields.items():
+        where = f"{path}.{name}"
+        if given.get(name) is not None:
+            checked[name] = _value(field, given[name], where, mistakes)
+        elif field.required:
+            mistakes.append(f"{where}: missing, expected {field.expected}")
+        elif field.fields is not None and field.default is not None:
+            checked[name] = _fields(field.fields, field.default, where, mistakes)
+        else:
+            checked[name] = copy.deepcopy(field.default)
+    return checked
+
+
+def _value(field: Field, value: Any, path: str, mistakes: list[str]) -> Any:
+    if not _is_kind(field.kind, value):
+        mistakes.append(f"{path}: expected {field.expected}, got {_named(value)}")
+        return value
+    wrong = _limits(field, value) or (field.rule(value) if field.rule else None)
+    if wrong:
+        mistakes.append(f"{path}: {wrong}")
+        return value
+    if isinstance(value, Mapping):
+        if field.fields is not None:
+            return _fields(field.fields, value, path, mistakes)
+        for key in value:
+            if field.keys and not re.fullmatch(field.keys, str(key)):
+                mistakes.append(f"{path}.{key}: expected a name matching {field.keys}")
+        if field.values is not None:
+            return {key: _value(field.values, item, f"{path}.{key}", mistakes) for key, item in value.items()}
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        if field.items is None:
+            return list(value)
+        return [_value(field.items, item, f"{path}[{index}]", mistakes) for index, item in enumerate(value)]
+    return value
+
+
+def _is_kind(kinds: str, value: Any) -> bool:
+    for kind in kinds.split("|"):
+        # bool is an int to Python, and never what somebody meant by a number.
+        if isinstance(value, bool) and kind in ("int", "number"):
+            continue
+        if isinstance(value, _KINDS[kind][0]):
+            return True
+    return False
+
+
+def _limits(field: Field, value: Any) -> str | None:
+    if field.choices and value not in field.choices and (field.kind == "str" or isinstance(value, str)):
+        words = f"expected {field.expected}"
+        hint = nearest(value, [str(choice) for choice in field.choices])
+        return words + (hint if hint.startswith(", did") else "")
+    if field.pattern and isinstance(value, str) and not re.fullmatch(field.pattern, value):
+        return f"expected {field.expected}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if field.minimum is not None and value < field.minimum:
+            return f"expected {field.expected}"
+        if field.maximum is not None and value > field.maximum:
+            return f"expected {field.expected}"
+    return None
+
+
+def _named(value: Any) -> str:
+    for kind in ("bool", "int", "number", "str", "list", "dict"):
+        if _is_kind(kind, value):
+            return _KINDS[kind][1]
+    return "nothing" if value is None else type(value).__name__

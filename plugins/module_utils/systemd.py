@@ -1,0 +1,160 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the engine asks of systemd, the journal and the kernel about an instance."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: systemctl's exit status for a unit that is not loaded (systemctl(1), "Exit status").
+_NOT_LOADED = 5
+
+#: A state of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTED.
+_CONNECTED = "03"
+
+
+class SystemdError(Exception):
+    """systemctl refused; the message is its own."""
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """What systemd says of a unit: its state, how often it was restarted, its main process, its memory in bytes."""
+
+    active: str
+    restarts: int
+    main_pid: int
+    result: str
+    memory: int | None
+    since: str
+
+    @property
+    def is_dead(self) -> bool:
+        return self.active in ("failed", "inactive", "deactivating") or self.restarts > 0
+
+
+class Systemd:
+    """systemctl and journalctl, one method for each thing the engine needs."""
+
+    def call(self, *arguments: str, allowed: tuple[int, ...] = ()) -> str:
+        """Run systemctl.
+
+        :param allowed: exit statuses beside 0 that are no failure.
+        :raises SystemdError: when it fails.
+        """
+        done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode not in (0, *allowed):
+            raise SystemdError(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def start(self, unit: str) -> None:
+        self.call("start", "--no-block", unit)
+
+    def stop(self, *units: str) -> None:
+        """Stop units and forget that they failed, so that their names can be used again."""
+        if units:
+            self.call("stop", *units, allowed=(_NOT_LOADED,))
+            # A unit that is not loaded any more has nothing to forget; systemctl says 1 for it.
+            self.call("reset-failed", *units, allowed=(1, _NOT_LOADED))
+
+    def reload(self) -> None:
+        self.call("daemon-reload")
+
+    def state(self, unit: str) -> UnitState:
+        wanted = "ActiveState,NRestarts,MainPID,Result,MemoryCurrent,ActiveEnterTimestamp"
+        lines = self.call("show", "--property", wanted, unit).splitlines()
+        said = dict(line.partition("=")[::2] for line in lines)
+        memory = said.get("MemoryCurrent", "")
+        return UnitState(
+            active=said.get("ActiveState", "inactive"),
+            restarts=int(said.get("NRestarts") or 0),
+            main_pid=int(said.get("MainPID") or 0),
+            result=said.get("Result", ""),
+            # Without memory accounting systemd prints "[not set]" or 2**64-1.
+            memory=int(memory) if memory.isdigit() and int(memory) < 2**63 else None,
+            since=said.get("ActiveEnterTimestamp", ""),
+        )
+
+    def instances(self, name: str) -> list[str]:
+        """Return the ids of the app's instances that run or have failed."""
+        listed = self.call("list-units", "--all", "--plain", "--no-legend", "--full", f"{name}@*.service")
+        units = [line.split()[0] for line in listed.splitlines() if line.split()]
+        return [unit[len(name) + 1 : -len(".service")] for unit in units]
+
+    def journal(self, unit: str, lines: int) -> list[str]:
+        """Return the last lines of the unit's current or last run."""
+        shown = subprocess.run(["systemctl", "show", "--value", "--property", "InvocationID", unit], capture_output=True, text=True, check=False)
+        invocation = shown.stdout.strip()
+        only = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
+        done = subprocess.run(
+            ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", *only], capture_output=True, text=True, check=False
+        )
+        return done.stdout.splitlines()
+
+    def verify(self, unit: str) -> list[str]:
+        """Return what systemd-analyze finds wrong with a unit; a directive that systemd would ignore is wrong too."""
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+        name = unit.partition("@")[0]
+        # Faults of other units of the host are listed too; they are not this app's.
+        return [line for line in done.stderr.splitlines() if f"{name}@" in line or f"{name}.service" in line]
+
+
+def children(pid: int) -> frozenset[int]:
+    """Return the processes whose parent is the given one; empty where it is gone."""
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return frozenset()
+    return frozenset(int(child) for child in listed.split())
+
+
+def connections(socket_path: str, table: str) -> int:
+    """Return how many connections a listening unix socket has.
+
+    :param table: the text of /proc/net/unix (proc_net(5)): an accepted connection carries the listener's path.
+    """
+    count = 0
+    for line in table.splitlines()[1:]:
+        fields = line.split(maxsplit=7)
+        if len(fields) == 8 and fields[7] == socket_path and fields[5] == _CONNECTED:
+            count += 1
+    return count
+
+
+def environment_file(variables: Mapping[str, str]) -> str:
+    """Return the text of an EnvironmentFile that gives back exactly these values (systemd.exec(5), EnvironmentFile=)."""
+    lines = []
+    for name in sorted(variables):
+        escaped = re.sub(r'(["\\`$])', r"\\\1", variables[name])
+        lines.append(f'{name}="{escaped}"\n')
+    return "".join(lines)
+
+
+def write_file(path: Path, content: str, mode: int, group: int = 0) -> bool:
+    """Replace a root-owned file in one step; do nothing where it says the same already.
+
+    :returns: whether anything changed.
+    """
+    try:
+        facts = path.stat()
+        if path.read_text() == content and facts.st_mode & 0o7777 == mode and facts.st_gid == group:
+            return False
+    except (OSError, UnicodeDecodeError):
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        os.fchmod(descriptor, mode)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, 0, group)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(temporary, path)
+    return True

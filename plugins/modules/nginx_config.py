@@ -1,0 +1,418 @@
+#!/usr/bin/python
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Change nginx's configuration as a whole, or not at all."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nginx_config
+short_description: Change nginx's configuration as a whole, or not at all
+description:
+  - Renders templates on the controller, copies the host's configuration directory beside itself, overlays what would
+    change, and lets C(nginx -t) judge the copy. Only then are the changed files put in place, one rename each.
+  - Where nginx refuses, the task fails with nginx's own message and the lines it complains about, and nothing on the
+    host has changed.
+  - Self-signed certificates are made on the host and are part of what is tested.
+  - A line of a template that ends in C(#: nginx>=1.25.1), C(#: nginx<1.25.1) or C(#: ipv6) is kept, without that mark,
+    only on hosts where it holds.
+  - Nothing is reloaded until the task that asks for O(state=reloaded). A reload that a run before did not get to is
+    reported as a change.
+version_added: 1.0.0
+author:
+  - Contributors to the flaskops.server collection
+options:
+  state:
+    description:
+      - V(present) writes the configuration.
+      - V(checked) checks O(sites) on the controller and asks the host nothing.
+      - V(reloaded) has the running nginx take the configuration, starts it where it is stopped, and waits until the new
+        worker processes run. It fails with the lines of the error log where nginx keeps the old configuration.
+    type: str
+    choices: [present, checked, reloaded]
+    default: present
+  root:
+    description: The configuration directory.
+    type: path
+    default: /etc/nginx
+  templates:
+    description: What to render on the controller. Every template gets the checked sites as C(sites).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      src:
+        description: The template, found as M(ansible.builtin.template) finds one.
+        type: str
+        required: true
+      path:
+        description: The file, below O(root).
+        type: str
+        required: true
+      vars:
+        description: Further variables for this template.
+        type: dict
+        default: {}
+      backup:
+        description: Keep the file that was there before the first run, as NAME.orig.
+        type: bool
+        default: false
+  sites:
+    description: The sites, as the role P(flaskops.server.nginx#role) takes them. All mistakes in them are reported at once.
+    type: list
+    elements: raw
+    default: []
+  site_template:
+    description: The template of a site; it gets the checked site as C(site).
+    type: str
+  self_signed_days:
+    description: How many days a self-signed certificate is valid. It is made anew when 30 days are left.
+    type: int
+    default: 825
+  remove_links:
+    description: Symlinks to remove, and what they have to lead to, both below O(root).
+    type: dict
+    default: {}
+  files:
+    description: What the action plugin rendered. Not to be set in a task.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file, below O(root).
+        type: str
+        required: true
+      content:
+        description: Its text; none removes the file.
+        type: str
+      owned:
+        description: Refuse to change a file that this module has not written.
+        type: bool
+        default: false
+      backup:
+        description: Keep the file that was there before the first run.
+        type: bool
+        default: false
+      link:
+        description: Remove only a symlink to this path.
+        type: str
+  certificates:
+    description: The self-signed certificates that the sites need. Not to be set in a task.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      certificate:
+        description: The certificate, below O(root).
+        type: str
+        required: true
+      key:
+        description: Its key, below O(root).
+        type: str
+        required: true
+        no_log: false
+      names:
+        description: What it is for. None stands for the host's own name.
+        type: list
+        elements: str
+        default: []
+  service:
+    description: The systemd service.
+    type: str
+    default: nginx
+  error_log:
+    description: Where nginx says why it did not take a new configuration.
+    type: path
+    default: /var/log/nginx/error.log
+attributes:
+  check_mode:
+    description: Predicts the changes; where nginx is installed, they are tested too.
+    support: full
+  diff_mode:
+    description: Shows every file before and after; of certificates only the names, of keys nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Configure nginx
+  flaskops.server.nginx_config:
+    templates:
+      - src: nginx.conf.j2
+        path: nginx.conf
+    sites: "{{ nginx_sites }}"
+    site_template: sites-enabled/site.conf.j2
+  notify: Reload nginx
+"""
+
+RETURN = r"""
+files:
+  description: The files that changed, or would.
+  returned: state is present
+  type: list
+  elements: str
+tested:
+  description: Whether nginx has tested the result. False where nothing changed, or where nginx is not installed yet.
+  returned: state is present
+  type: bool
+reload_pending:
+  description: Whether a run before had changed files and did not get to the reload.
+  returned: state is present
+  type: bool
+"""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
+    Change,
+    File,
+    NginxError,
+    SelfSigned,
+    candidate_of,
+    explain,
+    for_host,
+    install,
+    locked,
+    made_certificates,
+    overlay,
+    plan_certificates,
+    plan_files,
+    plan_modes,
+    remove_leftovers,
+    try_configuration,
+    version_of,
+    wait_for_new_workers,
+    workers_of,
+)
+
+LOCK = Path("/run/lock/flaskops-nginx.lock")
+
+#: Is there from the moment before files change until nginx has taken them; gone after a reboot, as it should.
+PENDING = Path("/run/flaskops-nginx.reload")
+
+#: How long nginx has to start new workers, in seconds.
+RELOAD_TIMEOUT = 30
+
+
+def main() -> None:
+    text: dict[str, Any] = {"type": "str"}
+    flag: dict[str, Any] = {"type": "bool", "default": False}
+    path = {"type": "str", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "checked", "reloaded"], "default": "present"},
+            "root": {"type": "path", "default": "/etc/nginx"},
+            "templates": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"src": path, "path": path, "vars": {"type": "dict", "default": {}}, "backup": flag},
+            },
+            "sites": {"type": "list", "elements": "raw", "default": []},
+            "site_template": text,
+            "self_signed_days": {"type": "int", "default": 825},
+            "remove_links": {"type": "dict", "default": {}},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": path, "content": text, "owned": flag, "backup": flag, "link": text},
+            },
+            "certificates": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "certificate": path,
+                    "key": {**path, "no_log": False},
+                    "names": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "service": {"type": "str", "default": "nginx"},
+            "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        if module.params["state"] == "reloaded":
+            module.exit_json(**reloaded(module))
+        with locked(LOCK):
+            result = present(module)
+        module.exit_json(**result)
+    except (NginxError, OSError) as error:
+        module.fail_json(msg=str(error))
+
+
+def present(module: AnsibleModule) -> dict[str, Any]:
+    """Bring the files to what they should be.
+
+    :raises NginxError: where nothing was changed, with the reason.
+    """
+    root = Path(os.path.realpath(module.params["root"]))
+    nginx = module.get_bin_path("nginx")
+    openssl = module.get_bin_path("openssl")
+    if not module.check_mode:
+        if nginx is None or not root.is_dir():
+            raise NginxError(f"nginx is not installed on this host (no program nginx, or no {root})")
+        if openssl is None and module.params["certificates"]:
+            raise NginxError("openssl is not installed on this host, and makes the self-signed certificates")
+        remove_leftovers(root)
+    certificates = _certificates(module)
+    changes = plan_files(root, _files(module, nginx)) + plan_modes(root, certificates)
+    missing = plan_certificates(root, certificates, openssl)
+    pending = PENDING.exists()
+    result: dict[str, Any] = {"changed": bool(changes or missing or pending), "tested": False, "reload_pending": pending}
+    if changes or missing:
+        if nginx and root.is_dir() and (openssl or not missing):
+            changes = _change(module, root, nginx, openssl, changes, missing)
+            result["tested"] = True
+        else:
+            changes += [Change(one.certificate, shown=("", f"self-signed certificate for {', '.join(one.names)}\n")) for one in missing]
+    result["files"] = sorted(str(root / change.path) for change in changes)
+    result["diff"] = [
+        {
+            "before_header": str(root / change.path),
+            "after_header": str(root / change.path),
+            "before": change.shown[0],
+            "after": change.shown[1],
+        }
+        for change in changes
+        if change.shown[0] != change.shown[1]
+    ]
+    return result
+
+
+def _change(
+    module: AnsibleModule, root: Path, nginx: str, openssl: str | None, changes: list[Change], missing: list[SelfSigned]
+) -> list[Change]:
+    """Try the changes in a copy and, but in check mode, put them in place. Returns them, with the new certificates."""
+    with candidate_of(root) as candidate:
+        overlay(candidate, changes)
+        if missing:
+            # The certificates come first: they disturb nobody, and the sites need them.
+            changes = made_certificates(candidate, missing, str(openssl)) + changes
+        accepted, words = try_configuration(nginx, candidate / "nginx.conf")
+        message = explain(words, str(candidate), str(root))
+    if not accepted:
+        message = f"nginx refuses the new configuration, nothing was changed and the old one goes on:\n{message}"
+        if module.check_mode and "No such file or directory" in message:
+            module.warn(f"A file may be missing only because this is check mode.\n{message}")
+        else:
+            raise NginxError(message)
+    for line in message.splitlines():
+        if "[warn]" in line:
+            module.warn(line)
+    if not module.check_mode:
+        _install(root, nginx, changes)
+    return changes
+
+
+def _install(root: Path, nginx: str, changes: list[Change]) -> None:
+    """Put the changes in place, remembering that a reload is due."""
+
+    def verify() -> str | None:
+        accepted, words = try_configuration(nginx, root / "nginx.conf")
+        return None if accepted else f"nginx refuses the new configuration once it is in place, it was taken back:\n{words.strip()}"
+
+    was_pending = PENDING.exists()
+    PENDING.touch()
+    try:
+        install(root, changes, verify)
+    except BaseException:
+        if not was_pending:
+            PENDING.unlink(missing_ok=True)
+        raise
+
+
+def _files(module: AnsibleModule, nginx: str | None) -> list[File]:
+    version = _version(module, nginx)
+    ipv6 = Path("/proc/net/if_inet6").exists()
+    return [
+        File(
+            given["path"],
+            None if given["content"] is None else for_host(given["content"], version, ipv6),
+            owned=given["owned"],
+            backup=given["backup"],
+            link=given["link"],
+        )
+        for given in module.params["files"]
+    ]
+
+
+def _version(module: AnsibleModule, nginx: str | None) -> tuple[int, ...] | None:
+    """Return the version of the host's nginx, else of the one that it would install, else None."""
+    if nginx:
+        return version_of(module.run_command([nginx, "-v"])[2])
+    apt = module.get_bin_path("apt-cache")
+    if apt:
+        words = module.run_command([apt, "policy", "nginx"], environ_update={"LC_ALL": "C"})[1]
+        return version_of(words.partition("Candidate:")[2].partition("\n")[0])
+    return None
+
+
+def _certificates(module: AnsibleModule) -> list[SelfSigned]:
+    own = tuple(dict.fromkeys([platform.node().lower() or "localhost", "localhost"]))
+    days = module.params["self_signed_days"]
+    return [
+        SelfSigned(given["certificate"], given["key"], tuple(given["names"]) or own, days) for given in module.params["certificates"]
+    ]
+
+
+def reloaded(module: AnsibleModule) -> dict[str, Any]:
+    """Have the running nginx take the configuration, and wait until it has.
+
+    :raises NginxError: where it did not, with its reason.
+    """
+    service = module.params["service"]
+    if module.check_mode:
+        return {"changed": True}
+    master = _master(service)
+    if not master:
+        _systemctl("start", service)
+    else:
+        log = Path(module.params["error_log"])
+        size = log.stat().st_size if log.is_file() else 0
+        old = workers_of(master)
+        _systemctl("reload", service)
+        if not wait_for_new_workers(master, old, RELOAD_TIMEOUT):
+            raise NginxError(
+                f"nginx goes on with the configuration before: no new workers within {RELOAD_TIMEOUT} s of the reload.\n"
+                + _log_since(log, size)
+            )
+    PENDING.unlink(missing_ok=True)
+    return {"changed": True}
+
+
+def _master(service: str) -> int:
+    """Return the process id of the running nginx, 0 where none runs."""
+    done = subprocess.run(["systemctl", "show", "--property=MainPID", "--value", service], capture_output=True, text=True, check=False)
+    return int(done.stdout.strip() or 0)
+
+
+def _systemctl(verb: str, service: str) -> None:
+    done = subprocess.run(["systemctl", verb, service], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        journal = ["journalctl", "--unit", service, "--lines", "10", "--no-pager", "--output", "cat"]
+        lines = subprocess.run(journal, capture_output=True, text=True, check=False).stdout
+        raise NginxError(f"systemctl {verb} {service} failed: {done.stderr.strip()}\n{lines.strip()}")
+
+
+def _log_since(log: Path, size: int) -> str:
+    """Return the last errors that were logged after the log had a certain size (bytes)."""
+    try:
+        with log.open("rb") as handle:
+            handle.seek(size)
+            lines = handle.read().decode(errors="replace").splitlines()
+    except OSError:
+        return f"{log} cannot be read"
+    return "\n".join([line for line in lines if "[emerg]" in line or "[alert]" in line][-5:]) or f"{log} says nothing"
+
+
+if __name__ == "__main__":
+    main()

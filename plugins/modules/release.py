@@ -1,0 +1,164 @@
+#!/usr/bin/python
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release
+short_description: Stage, prove and switch releases of a Flask app
+version_added: 0.1.0
+description:
+  - Packs the app's source on the controller, stages it on the host as an immutable release whose name is a digest of
+    everything that can change its behaviour, starts it beside the live one, proves it healthy on a private socket, and
+    moves the pointer C(live).
+  - The steps are separate, so that a fleet can prove a release everywhere before it goes live anywhere.
+options:
+  app:
+    description: One app, as an item of C(flask_apps).
+    type: dict
+    required: true
+  state:
+    description:
+      - V(proved) stages the release where it is missing, starts it and proves it healthy. Nothing is done where it is live.
+      - V(commanded) runs the app's C(release_commands) in the release that this run proved.
+      - V(live) moves the pointer to the release that this run proved, drains and stops the old one.
+      - V(withdrawn) stops the release that this run proved.
+    type: str
+    choices: [proved, commanded, live, withdrawn]
+    default: live
+  release:
+    description:
+      - With O(state=proved), a release that is on the host already, by its id, or V(previous) for the last good one
+        before the live one. Without, the release that the app's source and settings make.
+    type: str
+  request:
+    description: What the controller found out. Filled in by the action plugin.
+    type: dict
+  hidden:
+    description: The app's secrets, in a form that hides them whole. Filled in by the action plugin.
+    type: str
+attributes:
+  check_mode:
+    description: Says which release would be made, and how it differs from the live one.
+    support: full
+  diff_mode:
+    description: Nothing is shown; what differs is said by name.
+    support: none
+extends_documentation_fragment: [action_common_attributes]
+author:
+  - The flaskops.server contributors (@flaskops)
+"""
+
+EXAMPLES = r"""
+- name: Prove the release beside the live one
+  flaskops.server.release:
+    app: "{{ flask_apps[0] }}"
+    state: proved
+
+- name: Let visitors have it
+  flaskops.server.release:
+    app: "{{ flask_apps[0] }}"
+    state: live
+
+- name: Prove the release before this one again, for a rollback
+  flaskops.server.release:
+    app: "{{ flask_apps[0] }}"
+    state: proved
+    release: previous
+"""
+
+RETURN = r"""
+release:
+  description: The release's id.
+  returned: always
+  type: str
+  sample: 3f2a9c01d7e4
+live:
+  description: The release that was live before this step.
+  returned: with O(state=proved) and O(state=withdrawn)
+  type: str
+  sample: 81bc22e0a9f3
+pending:
+  description: Whether the release waits to go live.
+  returned: with O(state=proved)
+  type: bool
+differs:
+  description: What differs between the release and the live one.
+  returned: in check mode
+  type: list
+  elements: str
+  sample: [code, env]
+size:
+  description: The number of workers and threads, and why.
+  returned: with O(state=proved), when something was done
+  type: str
+previous:
+  description: The release that was live before.
+  returned: with O(state=live)
+  type: str
+seconds:
+  description: How long the switch took, drain included.
+  returned: with O(state=live)
+  type: float
+holder:
+  description: Who holds the app's lock.
+  returned: when another run does
+  type: dict
+"""
+
+import base64
+import json
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
+from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.lock import LockedError, claim
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError
+
+STEPS = {"proved": Engine.prove, "commanded": Engine.command, "live": Engine.go_live, "withdrawn": Engine.withdraw}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "dict", "required": True},
+            "state": {"type": "str", "choices": ["proved", "commanded", "live", "withdrawn"], "default": "live"},
+            "release": {"type": "str"},
+            "request": {"type": "dict"},
+            "hidden": {"type": "str", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    given = dict(module.params["request"] or {})
+    if not given:
+        module.fail_json(msg="this module needs its action plugin: call it as flaskops.server.release")
+    hidden = json.loads(base64.b64decode(module.params["hidden"]))
+    app = module.params["app"]
+    app["python"].update(hidden["python"])
+    run, dead = given.pop("run"), given.pop("dead", None)
+    wanted = module.params["release"]
+    if wanted and wanted != "previous":
+        given["release"] = wanted
+    layout = Layout(app["name"])
+    engine = Engine(Request(app=app, secrets=hidden["secrets"], **given), layout, Systemd())
+    if module.check_mode:
+        module.exit_json(**engine.predict())
+    try:
+        with claim(layout.lock, run, dead) as held:
+            if wanted:
+                held.content["action"] = "rollback"
+            try:
+                result = STEPS[module.params["state"]](engine, held)
+            except (DeployError, SystemdError, OSError) as caught:
+                error = caught if isinstance(caught, DeployError) else DeployError("host", f"met a fault of the host: {caught}")
+                release = held.content.get("release") or given.get("release")
+                module.fail_json(msg=engine.fail(held, error), release=release, step=error.step)
+    except LockedError as error:
+        module.fail_json(msg=f"{app['name']} on {engine.request.host}: {error}", holder=error.holder, busy=error.busy)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
