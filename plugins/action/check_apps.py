@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
+from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
 
 
 class ActionModule(ActionBase):
@@ -20,7 +20,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
-            apps = resolve(json.loads(json.dumps(self._task.args.get("apps"))), self._task.args.get("path", "flask_apps"))
+            apps = resolve(plain(self._task.args.get("apps")), self._task.args.get("path", "flask_apps"))
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
         return {**result, "changed": False, "names": [app["name"] for app in apps]}

@@ -17,12 +17,9 @@ from ansible_collections.flaskops.server.plugins.module_utils import identity
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import Artifact, SourceError, build
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve_one
 from ansible_collections.flaskops.server.plugins.plugin_utils import run
+from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
 from ansible_collections.flaskops.server.plugins.plugin_utils.templates import ROLES, render, render_tree
-
-#: The states in which a release is made from the app's source.
-FROM_SOURCE = ("proved",)
 
 
 class ActionModule(ActionBase):
@@ -35,11 +32,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = self._task.args
-        try:
-            app = resolve_one(json.loads(json.dumps(arguments.get("app"))), "app")
-        except SpecError as error:
-            raise AnsibleActionFail(str(error)) from error
-        secrets = app.pop("secrets")
+        app, hidden = public_app(arguments.get("app"))
         server = SERVERS[app["server"]]
         request: dict[str, Any] = {
             "by": run.who(),
@@ -51,7 +44,7 @@ class ActionModule(ActionBase):
         if arguments.get("state", "live") == "proved" and not arguments.get("release"):
             artifact = self._artifact(app, variables)
             files = self._files(app)
-            parts = identity.components(app, artifact.sha256, secrets, files, list(server.packages))
+            parts = identity.components(app, hidden, artifact.sha256, files, list(server.packages))
             request.update(
                 release=identity.release_id(parts),
                 parts=parts,
@@ -59,11 +52,6 @@ class ActionModule(ActionBase):
                 server_packages=list(server.packages),
                 source=artifact.source,
             )
-        # A private index with a password in its address is a secret like the others.
-        hidden = {"secrets": secrets, "python": {}}
-        for key in ("index_url", "find_links"):
-            if identity.without_credentials(app["python"][key]) != app["python"][key]:
-                hidden["python"][key] = app["python"].pop(key)
         return {**result, **self._deploy(app, arguments, request, hidden, artifact, variables)}
 
     def _deploy(

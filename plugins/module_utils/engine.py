@@ -25,6 +25,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.artifact import So
 from ansible_collections.flaskops.server.plugins.module_utils.causes import cause, hide, indented
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.lock import Claim
+from ansible_collections.flaskops.server.plugins.module_utils.status import version
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     Systemd,
     SystemdError,
@@ -157,7 +158,7 @@ class Engine:
         self._start_and_prove(release)
         claim.content["proved"] = release
         claim.save()
-        facts = self._facts(release)
+        facts = self.layout.facts(release)
         return {
             "changed": True,
             "pending": True,
@@ -445,15 +446,7 @@ class Engine:
         return state
 
     def _ask(self, release: str, timeout: float) -> health.Answer:
-        domain = self.app["domains"][0].replace("*.", "") if self.app["domains"] else "localhost"
-        headers = {
-            "Host": domain,
-            "User-Agent": "flaskops-health",
-            "X-Forwarded-Proto": "http" if self.app["tls"]["mode"] == "none" else "https",
-            "X-Forwarded-For": "127.0.0.1",
-            **self.app["health"]["headers"],
-        }
-        return health.ask(self.layout.runtime_socket(release), self.app["health"]["path"], headers, timeout)
+        return health.ask(self.layout.runtime_socket(release), self.app["health"]["path"], health.headers(self.app), timeout)
 
     def _ask_once(self, release: str) -> None:
         """Make sure that a release proved a while ago still is."""
@@ -538,7 +531,7 @@ class Engine:
         self._remove(record.to_prune(entries, self.layout.live_id(), self.layout.staged_ids(), self.app["keep_releases"]))
 
     def _remember(self, release: str, result: str, claim: Claim, **more: Any) -> None:
-        facts = self._facts(release)
+        facts = self.layout.facts(release)
         entry = {
             "time": _now(),
             "app": self.app["name"],
@@ -576,17 +569,8 @@ class Engine:
             raise DeployError("live", "was not proved by this run")
         return str(release)
 
-    def _facts(self, release: str | None) -> dict[str, Any]:
-        if release is None:
-            return {}
-        try:
-            facts = json.loads((self.layout.release(release) / "release.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return facts if isinstance(facts, dict) else {}
-
     def _differs(self, live: str | None) -> list[str]:
-        return identity.differences(self.request.parts, self._facts(live).get("components", {}))
+        return identity.differences(self.request.parts, self.layout.facts(live).get("components", {}))
 
     def _why(self, live: str | None) -> str:
         if live is None:
@@ -608,45 +592,11 @@ class Engine:
         if journal:
             lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES))]
         if live:
-            source = self._facts(live).get("source", {})
-            version = source.get("version") or source.get("requirement") or source.get("commit") or source.get("kind", "")
-            lines.append(f"Still serving: {live}{f' ({version})' if version else ''}. No visitor saw {release}.")
+            lines.append(f"Still serving: {live} ({version(self.layout.facts(live).get('source', {}))}). No visitor saw {release}.")
         else:
             lines.append("Nothing is live yet.")
         lines.append(f"Next: mend it and deploy again (step: {error.step}). What was tried: {self.layout.record}")
         return "\n".join(lines)
-
-
-def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what there is of an app on this host.
-
-    :param app: the app's checked spec, for the health question.
-    """
-    engine = Engine(Request(app=dict(app)), layout, systemd)
-    live = layout.live_id()
-    entries = record.read(layout.record)
-    facts = engine._facts(live)
-    said: dict[str, Any] = {
-        "app": layout.name,
-        "live": live,
-        "source": facts.get("source", {}),
-        "staged": facts.get("staged"),
-        "size": facts.get("size"),
-        "previous": record.previous(entries, live, layout.staged_ids()),
-        "releases": layout.staged_ids(),
-        "deploys": entries[-5:],
-        "health": "nothing is live",
-        "instance": "none",
-        "memory": None,
-    }
-    if live:
-        state = systemd.state(layout.unit(live))
-        said.update(instance=state.active, memory=state.memory, since=state.since)
-        try:
-            said["health"] = str(engine._ask(live, 5).status)
-        except health.NoAnswerError as error:
-            said["health"] = str(error)
-    return said
 
 
 def _point(link: Path, target: Path) -> None:

@@ -60,6 +60,18 @@ def ask(path: Path, target: str, headers: Mapping[str, Any], timeout: float) -> 
     return Answer(response.status, body.decode("utf-8", "replace"))
 
 
+def headers(app: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers of an app's health question: those that nginx would send, and the app's own."""
+    domain = app["domains"][0].replace("*.", "") if app["domains"] else "localhost"
+    return {
+        "Host": domain,
+        "User-Agent": "flaskops-health",
+        "X-Forwarded-Proto": "http" if app["tls"]["mode"] == "none" else "https",
+        "X-Forwarded-For": "127.0.0.1",
+        **app["health"]["headers"],
+    }
+
+
 def is_healthy(status: int, wanted: int | Collection[int] | None) -> bool:
     """Say whether a status is one that was asked for; without any, whether it is below 500."""
     if wanted is None:

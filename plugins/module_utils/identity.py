@@ -31,24 +31,26 @@ ID_LENGTH = 12
 
 
 def components(
-    app: Mapping[str, Any], artifact: str, secrets: Mapping[str, str], files: Mapping[str, str], server_packages: list[str]
+    app: Mapping[str, Any], hidden: Mapping[str, Mapping[str, str]], artifact: str, files: Mapping[str, str], server_packages: list[str]
 ) -> dict[str, str]:
     """Return one digest for each part of a release, by the word a person would use for the part.
 
     :param app: the app's checked spec.
+    :param hidden: what was taken out of the spec: ``secrets`` (they enter through a slow keyed hash), and options of
+        ``python`` that carry a password.
     :param artifact: the SHA-256 of the packed source, in hexadecimal.
-    :param secrets: the app's secrets; they enter through a slow keyed hash.
     :param files: the rendered files (server configuration and units), by path.
     :param server_packages: the requirements that the server adds.
     """
-    python = {key: app["python"][key] for key in PYTHON_KEYS}
-    python["index_url"] = without_credentials(python["index_url"])
-    python["find_links"] = without_credentials(python["find_links"])
+    options = {**app["python"], **hidden["python"]}
+    python = {key: options[key] for key in PYTHON_KEYS}
+    for key in ("index_url", "find_links"):
+        python[key] = without_credentials(python[key])
     return {
         "code": artifact,
         "python": _digest({"options": python, "server": server_packages}),
         "env": _digest(app["env"]),
-        "secrets": secrets_digest(app["name"], secrets),
+        "secrets": secrets_digest(app["name"], hidden["secrets"]),
         "shared paths": _digest(sorted(app["shared_paths"])),
         "server": _digest({"files": files, "workers": app["workers"], "threads": app["threads"]}),
     }

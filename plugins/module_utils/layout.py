@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class Layout:
             return os.path.basename(os.readlink(self.live))
         except OSError:
             return None
+
+    def facts(self, release_id: str | None) -> dict[str, Any]:
+        """Return what a release's release.json says, nothing where there is none."""
+        if release_id is None:
+            return {}
+        try:
+            facts = json.loads((self.release(release_id) / "release.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
 
     def staged_ids(self) -> list[str]:
         """Return the ids of the complete releases on the host."""

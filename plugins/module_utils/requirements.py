@@ -37,7 +37,7 @@ class Requirements:
     :ivar digest: SHA-256 hex over everything that the install reads from the app.
     :ivar files: the same as ``file``, one by one.
     :ivar constraints: the constraints file, relative to the app, or None.
-    :ivar editable: a requirements file asks for an editable install of a part of the app.
+    :ivar editable: a requirements file asks for an editable install.
     """
 
     kind: str
@@ -327,9 +327,10 @@ def local_target(requirement: str) -> str | None:
 
 
 def flattened(app: Path, files: Iterable[str]) -> str:
-    """Return the requirements files as one, with editable installs of local directories made plain ones.
+    """Return the requirements files as one, with editable installs made plain ones.
 
-    A virtualenv is shared by every release with the same requirements, so it cannot point into one of them.
+    A virtualenv is shared by every release with the same requirements, so it cannot point into one of them; and it is
+    renamed when it is complete, so it cannot point into itself.
     """
     root = os.path.realpath(app)
     out: list[str] = []
@@ -344,11 +345,10 @@ def flattened(app: Path, files: Iterable[str]) -> str:
                 else:
                     out.append(f"-c {os.path.join(root, target)}")
                 continue
-            editable = _EDITABLE.fullmatch(line)
-            if editable and local_target(editable["target"]):
+            if editable := _EDITABLE.fullmatch(line):
                 line = _unquoted(editable["target"])
-            if (path := local_target(line)) and not os.path.isabs(path) and "@" not in line:
-                line = os.path.join(root, os.path.normpath(path)) + line[line.index(path) + len(path) :]
+            if (path := local_target(line)) and line.startswith(path) and not os.path.isabs(path):
+                line = os.path.normpath(os.path.join(root, path)) + line[len(path) :]
             out.append(line)
 
     for name in files:
@@ -406,9 +406,8 @@ class _Reading:
                     self.requirements(os.path.normpath(inner), name)
                 continue
             editable = _EDITABLE.fullmatch(line)
-            target = local_target(_unquoted(editable["target"]) if editable else line.split(" --")[0])
-            if target:
-                self.editable = self.editable or bool(editable)
+            self.editable = self.editable or bool(editable)
+            if target := local_target(_unquoted(editable["target"]) if editable else line.split(" --")[0]):
                 self.local(target, name)
 
     def local(self, target: str, by: str) -> None:

@@ -1,0 +1,24 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of ``release_info``: fills in the app's defaults and keeps its secrets at home."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
+
+
+class ActionModule(ActionBase):
+    """See the module's documentation."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        app, _hidden = public_app(self._task.args.get("app"))
+        arguments = {**self._task.args, "app": app}
+        found: dict[str, Any] = self._execute_module("flaskops.server.release_info", arguments, task_vars=task_vars)
+        found.pop("invocation", None)
+        return {**result, **found}
