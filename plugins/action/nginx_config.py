@@ -11,7 +11,6 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, resolve_sites
 
 #: What the controller takes care of; everything else is the module's.
@@ -90,7 +89,9 @@ class ActionModule(ActionBase):
                 files.append({"path": site["file"], "owned": True})
                 # They carry no mark, and nobody else writes below that directory.
                 files += [{"path": site[key]} for key in ("certificate", "key") if site["tls"]["mode"] == "self_signed"]
-        files += [{"path": path, "link": target} for path, target in (self._task.args.get("remove_links") or {}).items()]
+        files += [
+            {"path": path, "link": target} for path, target in (self._task.args.get("remove_links") or {}).items()
+        ]
         return files
 
     def _rendered(self, source: str, variables: dict[str, Any]) -> str:

@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, sites_of_apps
+
 DOCUMENTATION = r"""
 name: nginx_sites
 short_description: Turn apps into sites of nginx
@@ -38,13 +44,6 @@ _value:
   type: list
   elements: dict
 """
-
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from ansible.errors import AnsibleFilterError
-
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, sites_of_apps
 
 
 def nginx_sites(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import contextlib
 import difflib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -413,9 +414,7 @@ class _Hashing:
         return self.file.write(data)
 
 
-def _pack(
-    root: Path, names: Iterable[str], source: Mapping[str, Any], facts: dict[str, Any], cache: Path
-) -> Artifact:
+def _pack(root: Path, names: Iterable[str], source: Mapping[str, Any], facts: dict[str, Any], cache: Path) -> Artifact:
     """Write the files ``names`` of ``root`` as a tarball into ``cache``."""
     excluded = excluder(source.get("exclude") or ())
     chosen = sorted((name for name in names if not excluded(name)), key=os.fsencode)
@@ -728,7 +727,7 @@ def _refuse_submodules(mirror: _Mirror, commit: str, source: Mapping[str, Any]) 
 
 def _everything(root: Path) -> list[str]:
     """Return all files and links below ``root``, relative to it."""
-    names = []
+    names: list[str] = []
     for directory, directories, files in os.walk(root):
         links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
         names.extend(os.path.relpath(os.path.join(directory, name), root) for name in files + links)
@@ -886,6 +885,12 @@ def unpack(tarball: Path, dest: Path) -> None:
         raise
 
 
+def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = tar.extractfile(info)
+    assert file is not None
+    return file
+
+
 def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
     for info in tar:
         if info.isdir():
@@ -900,11 +905,13 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
                 "file",
                 bool(info.mode & 0o100),
                 info.mtime,
-                read=lambda info=info: tar.extractfile(info),  # type: ignore[misc,return-value]
+                read=functools.partial(_opened, tar, info),
             )
         else:
             kind = "a device" if info.isdev() and not info.isfifo() else "a FIFO" if info.isfifo() else "a special file"
-            raise SourceError(f"The archive holds {kind}, {info.name!r}: only files, directories and links can be used.")
+            raise SourceError(
+                f"The archive holds {kind}, {info.name!r}: only files, directories and links can be used."
+            )
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
@@ -917,7 +924,7 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
         elif stat.S_ISLNK(mode):
             yield _Member(info.filename, "symlink", target=os.fsdecode(archive.read(info)))
         elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
-            yield _Member(info.filename, "file", bool(mode & 0o100), read=lambda info=info: archive.open(info))  # type: ignore[misc]
+            yield _Member(info.filename, "file", bool(mode & 0o100), read=functools.partial(archive.open, info))
         else:
             raise SourceError(f"The archive holds a special file, {info.filename!r}: only files and links can be used.")
 

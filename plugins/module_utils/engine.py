@@ -142,6 +142,7 @@ class Engine:
         release = self._wanted()
         live = self.layout.live_id()
         self._tidy(keep={item for item in (live, claim.content.get("proved")) if item})
+        self._complete_record(live, claim)
         if release == live and self._is_up():
             self._units(release)
             claim.drop()
@@ -189,13 +190,15 @@ class Engine:
         self._ask_once(release)
         if old and old != release:
             _point(self.layout.release(release) / "bridge", Path("..") / old)
-        _point(self.layout.live, Path("releases") / release)
+        # Before the switch: whatever happens from here on, a boot starts what the pointer says.
         self.systemd.call("enable", "--quiet", self.layout.boot_unit)
+        _point(self.layout.live, Path("releases") / release)
         self.systemd.call("start", "--no-block", self.layout.boot_unit)
         if old and old != release:
             self._drain(old, watched=release, fallback=old)
             self.systemd.stop(self.layout.unit(old))
         self._remember(release, record.LIVE, claim, previous=old, seconds=round(time.time() - float(claim.content["since"]), 1))
+        claim.content["live"] = release
         self._prune()
         self._commands("after_live", release, self.app["hooks"]["after_live"])
         claim.drop()
@@ -227,9 +230,12 @@ class Engine:
         journal = self.systemd.journal(unit, 200) if error.step in ("start", "proof", "live") else []
         if release != live:
             self._discard(release, created=bool(claim.content.get("created")))
-        with contextlib.suppress(OSError):
-            # The disk can be full: the record must not hide why the deploy failed.
-            self._remember(release, record.FAILED, claim, step=error.step, reason=hide(error.what, self.request.secrets.values()))
+        # What fails after the switch (after_live) leaves a good release live.
+        if claim.content.get("live") != release:
+            # The disk can be full: that must not hide why the deploy failed.
+            with contextlib.suppress(OSError):
+                reason = hide(error.what, self.request.secrets.values())
+                self._remember(release, record.FAILED, claim, step=error.step, reason=reason)
         claim.drop()
         message = self._message(release, live, error, journal)
         if live and self.app["hooks"]["on_failure"]:
@@ -502,6 +508,12 @@ class Engine:
         for entry in self.layout.home.glob(".*.new"):
             entry.unlink()
 
+    def _complete_record(self, live: str | None, claim: Claim) -> None:
+        """Write the line that a run owes which died between the switch and its record."""
+        entries = record.read(self.layout.record)
+        if live and record.history(entries)[-1:] != [live]:
+            self._remember(live, record.LIVE, claim, note="recorded by a later run")
+
     def _discard(self, release: str, created: bool) -> None:
         """Stop an instance; remove the release where this run made it."""
         self.systemd.stop(self.layout.unit(release))
@@ -592,10 +604,11 @@ class Engine:
         if journal:
             lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES))]
         if live:
-            lines.append(f"Still serving: {live} ({version(self.layout.facts(live).get('source', {}))}). No visitor saw {release}.")
+            seen = "" if error.step == "live" or live == release else f" No visitor saw {release}."
+            lines.append(f"Still serving: {live} ({version(self.layout.facts(live).get('source', {}))}).{seen}")
         else:
             lines.append("Nothing is live yet.")
-        lines.append(f"Next: mend it and deploy again (step: {error.step}). What was tried: {self.layout.record}")
+        lines.append(f"Next: mend it and deploy again. It failed at the step {error.step}; every deploy is in {self.layout.record}")
         return "\n".join(lines)
 
 

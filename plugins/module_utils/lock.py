@@ -82,6 +82,16 @@ def claim(path: Path, run: Mapping[str, Any], dead: str | None = None) -> Iterat
         os.close(descriptor)
 
 
+def held_by(directory: Path, token: str) -> list[Path]:
+    """Return the claims of a run on any app of this host."""
+    claims = []
+    for path in sorted(directory.glob("flaskops-*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(path.read_text()).get("token") == token:
+                claims.append(path)
+    return claims
+
+
 def _open_locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -62,7 +62,11 @@ def _upstream(value: str) -> str | None:
 def _server_name(value: str) -> str | None:
     """Host names, wildcards at either end, IP addresses, and ``~`` with a regular expression, as nginx takes them."""
     if value.startswith("~"):
-        return "expected a regular expression without quotes, spaces and line breaks" if re.search(r"[\s\"';]", value) else None
+        return (
+            "expected a regular expression without quotes, spaces and line breaks"
+            if re.search(r"[\s\"';]", value)
+            else None
+        )
     if re.fullmatch(_HOST_NAME, value) or _is_address(value.strip("[]")):
         return None
     try:
@@ -77,7 +81,9 @@ def _server_name(value: str) -> str | None:
 def _plain_path(value: str) -> str | None:
     if not value.startswith("/") or ".." in value.split("/"):
         return "expected an absolute path without .."
-    return "expected a path without spaces, quotes and any of $ ; { } \\" if re.search(r"[\s\"'$;{}\\]", value) else None
+    return (
+        "expected a path without spaces, quotes and any of $ ; { } \\" if re.search(r"[\s\"'$;{}\\]", value) else None
+    )
 
 
 def _scalars_or_null(value: Mapping[str, Any]) -> str | None:
@@ -125,7 +131,9 @@ NGINX_OPTIONS: dict[str, Field] = {
         default={},
         rule=_scalars_or_null,
     ),
-    "client_max_body_size": Field("int|str", "The largest request body: a number of bytes, or with k, m, g.", pattern=_SIZE, minimum=0),
+    "client_max_body_size": Field(
+        "int|str", "The largest request body: a number of bytes, or with k, m, g.", pattern=_SIZE, minimum=0
+    ),
     "timeouts": Field(
         "dict",
         "How long the application may take to accept, to take in, and to go on with an answer: seconds, or with a unit.",
@@ -167,7 +175,10 @@ SITE_FIELDS: dict[str, Field] = {
     ),
     "state": Field("str", "Absent removes the site.", default="present", choices=("present", "absent")),
     "server_names": Field(
-        "list", "The hosts it answers for, the first is canonical.", default=[], items=Field("str", "A host.", rule=_server_name)
+        "list",
+        "The hosts it answers for, the first is canonical.",
+        default=[],
+        items=Field("str", "A host.", rule=_server_name),
     ),
     "upstream": Field("str|list", "The application: `unix:/PATH` or `HOST:PORT`, or several.", rule=_each(_upstream)),
     "upstream_protocol": Field("str", "What the application speaks.", default="http", choices=("http", "uwsgi")),
@@ -186,7 +197,11 @@ SITE_FIELDS: dict[str, Field] = {
                     required=True,
                     items=Field("str", "A directory.", rule=_plain_path),
                 ),
-                "expires": Field("str", "How long browsers may keep them (nginx's `expires`).", pattern=r"-?\d+[smhdwMy]?|max|off|epoch"),
+                "expires": Field(
+                    "str",
+                    "How long browsers may keep them (nginx's `expires`).",
+                    pattern=r"-?\d+[smhdwMy]?|max|off|epoch",
+                ),
             },
         ),
     ),
@@ -213,7 +228,9 @@ SITE_FIELDS: dict[str, Field] = {
 def _tls(site: Mapping[str, Any], path: str) -> list[str]:
     tls = site["tls"]
     if tls["mode"] == "files":
-        return [f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]]
+        return [
+            f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]
+        ]
     return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
 
 
@@ -222,10 +239,14 @@ def _serves(site: Mapping[str, Any], path: str) -> list[str]:
         return []
     mistakes = []
     if not any(site[key] for key in ("upstream", "static", "snippets", "directives")):
-        mistakes.append(f"{path}.upstream: missing, expected unix:/PATH or HOST:PORT (or static, snippets or directives)")
+        mistakes.append(
+            f"{path}.upstream: missing, expected unix:/PATH or HOST:PORT (or static, snippets or directives)"
+        )
     if site["default"] is False and not site["server_names"]:
         mistakes.append(f"{path}.server_names: missing, expected at least one because default is false")
-    if site["redirect_to_canonical"] and not (site["server_names"] and re.fullmatch(r"[A-Za-z0-9.-]+", site["server_names"][0])):
+    if site["redirect_to_canonical"] and not (
+        site["server_names"] and re.fullmatch(r"[A-Za-z0-9.-]+", site["server_names"][0])
+    ):
         mistakes.append(f"{path}.server_names[0]: expected a plain host name to redirect to")
     urls: set[str] = set()
     for index, entry in enumerate(site["static"]):
@@ -253,7 +274,9 @@ class SitesError(Exception):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = list(mistakes)
         count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(f"{count} in the sites, nothing was touched:\n" + "\n".join(f"  - {one}" for one in self.mistakes))
+        super().__init__(
+            f"{count} in the sites, nothing was touched:\n" + "\n".join(f"  - {one}" for one in self.mistakes)
+        )
 
 
 def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]:
@@ -326,7 +349,9 @@ def _between(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
             names = site.get("server_names")
             names = names if isinstance(names, list) else []
             keys += [
-                ("host", f"server_names[{position}]", name.lower()) for position, name in enumerate(names) if isinstance(name, str)
+                ("host", f"server_names[{position}]", name.lower())
+                for position, name in enumerate(names)
+                if isinstance(name, str)
             ]
             if _is_default(site):
                 defaults.append(index)
@@ -393,7 +418,9 @@ def sites_of_apps(apps: Sequence[Mapping[str, Any]], root: str = "/srv") -> list
     """
     nameless = [str(app["name"]) for app in apps if not app.get("domains")]
     if len(nameless) > 1:
-        raise SitesError([f"flask_apps: {' and '.join(nameless)} have no domains, and only one app can be the default vhost"])
+        raise SitesError(
+            [f"flask_apps: {' and '.join(nameless)} have no domains, and only one app can be the default vhost"]
+        )
     return [_site_of_app(app, f"{root}/{app['name']}/live") for app in apps]
 
 
@@ -549,7 +576,17 @@ def make_certificate(wanted: SelfSigned, root: Path, openssl: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".cnf") as config:
         config.write(certificate_config(wanted.names))
         config.flush()
-        command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256"]
+        command = [
+            openssl,
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-sha256",
+        ]
         command += ["-days", str(wanted.days), "-config", config.name, "-keyout", str(key), "-out", str(certificate)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -615,7 +652,9 @@ def plan_files(root: Path, files: Sequence[File]) -> list[Change]:
             changes.append(Change(wanted.path, shown=(_described(path, current[0]), "")))
             continue
         if wanted.owned and current[1] is not None and MARK not in current[0]:
-            raise NginxError(f"{path} is there and was not written by this role: rename the site, or move the file away")
+            raise NginxError(
+                f"{path} is there and was not written by this role: rename the site, or move the file away"
+            )
         if current != (wanted.content, wanted.mode):
             changes.append(
                 Change(
@@ -626,8 +665,17 @@ def plan_files(root: Path, files: Sequence[File]) -> list[Change]:
                     only_mode=current[0] == wanted.content and current[1] is not None,
                 )
             )
-            if wanted.backup and current[1] is not None and MARK not in current[0] and not (root / f"{wanted.path}.orig").exists():
-                changes.append(Change(f"{wanted.path}.orig", stat.S_IMODE(path.stat().st_mode), path.read_bytes(), ("", current[0])))
+            if (
+                wanted.backup
+                and current[1] is not None
+                and MARK not in current[0]
+                and not (root / f"{wanted.path}.orig").exists()
+            ):
+                changes.append(
+                    Change(
+                        f"{wanted.path}.orig", stat.S_IMODE(path.stat().st_mode), path.read_bytes(), ("", current[0])
+                    )
+                )
     return changes
 
 
@@ -703,7 +751,9 @@ def candidate_of(root: Path) -> Iterator[Path]:
 def _only_plain(directory: str, names: list[str]) -> list[str]:
     """Name what cannot be copied: sockets, pipes and devices."""
     modes = {name: os.lstat(os.path.join(directory, name)).st_mode for name in names}
-    return [name for name, mode in modes.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))]
+    return [
+        name for name, mode in modes.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+    ]
 
 
 def overlay(candidate: Path, changes: Sequence[Change]) -> None:

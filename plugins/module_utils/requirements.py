@@ -146,7 +146,9 @@ def _relative(root: str, name: str, option: str) -> str:
     """Return the normalised name of the file ``name`` of the app."""
     normal = os.path.normpath(name)
     if os.path.isabs(name) or normal.startswith("..") or not _within(os.path.join(root, normal), root):
-        raise RequirementsError(f"{option} names {name!r}: it is the path of a file inside the app, relative to its top.")
+        raise RequirementsError(
+            f"{option} names {name!r}: it is the path of a file inside the app, relative to its top."
+        )
     if not os.path.isfile(os.path.join(root, normal)):
         there = sorted(_candidates(root))
         near = difflib.get_close_matches(normal, there, 3, 0.5) or there[:10]
@@ -417,7 +419,9 @@ class _Reading:
             if os.path.isabs(target) and os.path.exists(target):
                 self.add(target, str(os.stat(target).st_mtime_ns).encode())
                 return
-            raise RequirementsError(f"{by} installs {target}, which lies outside of the app and is not deployed with it.")
+            raise RequirementsError(
+                f"{by} installs {target}, which lies outside of the app and is not deployed with it."
+            )
         name = os.path.relpath(path, self.root)
         if os.path.isfile(path):
             self._file(path, name)

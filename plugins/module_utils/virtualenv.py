@@ -344,9 +344,7 @@ def ensure(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(venvs, build.step) from error
-        raise VirtualenvError(
-            f"{error.filename or venvs}: {error.strerror or error}", build.step
-        ) from error
+        raise VirtualenvError(f"{error.filename or venvs}: {error.strerror or error}", build.step) from error
 
 
 def _known(final: Path, name: str) -> Built | None:
@@ -387,9 +385,12 @@ def _remove(path: Path) -> None:
         time.sleep(0.2)
 
 
+_LIBC = ctypes.CDLL(None)
+
+
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies (PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    """Ask the kernel to end this process when its parent dies (PR_SET_PDEATHSIG): no installer outlives a killed run."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 class _Build:
@@ -422,9 +423,7 @@ class _Build:
     def clean(self) -> None:
         """Remove what this build, or one that died, left aside."""
         if self.venvs.is_dir():
-            for leftover in self.venvs.glob(".build-*"):
-                _remove(leftover)
-            for leftover in self.venvs.glob(".old-*"):
+            for leftover in (*self.venvs.glob(".build-*"), *self.venvs.glob(".old-*")):
                 _remove(leftover)
 
     def run(self) -> Built:
@@ -464,9 +463,9 @@ class _Build:
                 "requirements.txt' writes one)",
                 "install",
             )
-        beside = {"uv.lock": "pyproject.toml", "pyproject.toml": os.path.basename(self.req.files[0] if self.req.files else "")}
-        if self.req.kind in beside:
-            project = os.path.join(os.path.dirname(self.req.files[0]), beside[self.req.kind])
+        if self.req.kind in ("uv.lock", "pyproject.toml"):
+            file = self.req.files[0]
+            project = os.path.join(os.path.dirname(file), "pyproject.toml") if self.req.kind == "uv.lock" else file
             needs = requires_python(self.app, project)
             if needs and not allows(needs, self.interp.version):
                 raise VirtualenvError(
@@ -577,6 +576,7 @@ class _Build:
 
     def _relocate(self) -> None:
         """Make scripts and configuration name the place where the virtualenv will be."""
+        (self.aside / ".lock").unlink(missing_ok=True)  # uv's own, writable for everybody
         old, new = os.fsencode(self.aside), os.fsencode(self.final)
         files = [self.aside / "pyvenv.cfg", *(self.aside / "bin").iterdir()]
         for path in files:

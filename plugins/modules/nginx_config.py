@@ -14,8 +14,8 @@ description:
   - Where nginx refuses, the task fails with nginx's own message and the lines it complains about, and nothing on the
     host has changed.
   - Self-signed certificates are made on the host and are part of what is tested.
-  - A line of a template that ends in C(#: nginx>=1.25.1), C(#: nginx<1.25.1) or C(#: ipv6) is kept, without that mark,
-    only on hosts where it holds.
+  - "A line of a template that ends in C(#: nginx>=1.25.1), C(#: nginx<1.25.1) or C(#: ipv6) is kept, without that mark,
+    only on hosts where it holds."
   - Nothing is reloaded until the task that asks for O(state=reloaded). A reload that a run before did not get to is
     reported as a change.
 version_added: 1.0.0
@@ -155,6 +155,10 @@ tested:
   description: Whether nginx has tested the result. False where nothing changed, or where nginx is not installed yet.
   returned: state is present
   type: bool
+installed:
+  description: Whether nginx is on the host, which it may not be yet in check mode.
+  returned: state is present
+  type: bool
 reload_pending:
   description: Whether a run before had changed files and did not get to the reload.
   returned: state is present
@@ -168,7 +172,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     Change,
     File,
@@ -267,13 +270,21 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     changes = plan_files(root, _files(module, nginx)) + plan_modes(root, certificates)
     missing = plan_certificates(root, certificates, openssl)
     pending = PENDING.exists()
-    result: dict[str, Any] = {"changed": bool(changes or missing or pending), "tested": False, "reload_pending": pending}
+    result: dict[str, Any] = {
+        "changed": bool(changes or missing or pending),
+        "installed": nginx is not None,
+        "tested": False,
+        "reload_pending": pending,
+    }
     if changes or missing:
         if nginx and root.is_dir() and (openssl or not missing):
             changes = _change(module, root, nginx, openssl, changes, missing)
             result["tested"] = True
         else:
-            changes += [Change(one.certificate, shown=("", f"self-signed certificate for {', '.join(one.names)}\n")) for one in missing]
+            changes += [
+                Change(one.certificate, shown=("", f"self-signed certificate for {', '.join(one.names)}\n"))
+                for one in missing
+            ]
     result["files"] = sorted(str(root / change.path) for change in changes)
     result["diff"] = [
         {
@@ -318,7 +329,11 @@ def _install(root: Path, nginx: str, changes: list[Change]) -> None:
 
     def verify() -> str | None:
         accepted, words = try_configuration(nginx, root / "nginx.conf")
-        return None if accepted else f"nginx refuses the new configuration once it is in place, it was taken back:\n{words.strip()}"
+        return (
+            None
+            if accepted
+            else f"nginx refuses the new configuration once it is in place, it was taken back:\n{words.strip()}"
+        )
 
     was_pending = PENDING.exists()
     PENDING.touch()
@@ -360,7 +375,8 @@ def _certificates(module: AnsibleModule) -> list[SelfSigned]:
     own = tuple(dict.fromkeys([platform.node().lower() or "localhost", "localhost"]))
     days = module.params["self_signed_days"]
     return [
-        SelfSigned(given["certificate"], given["key"], tuple(given["names"]) or own, days) for given in module.params["certificates"]
+        SelfSigned(given["certificate"], given["key"], tuple(given["names"]) or own, days)
+        for given in module.params["certificates"]
     ]
 
 
@@ -391,7 +407,9 @@ def reloaded(module: AnsibleModule) -> dict[str, Any]:
 
 def _master(service: str) -> int:
     """Return the process id of the running nginx, 0 where none runs."""
-    done = subprocess.run(["systemctl", "show", "--property=MainPID", "--value", service], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemctl", "show", "--property=MainPID", "--value", service], capture_output=True, text=True, check=False
+    )
     return int(done.stdout.strip() or 0)
 
 

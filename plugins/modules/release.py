@@ -114,10 +114,18 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.lock import LockedError, claim
+from ansible_collections.flaskops.server.plugins.module_utils.lock import LockedError, claim, held_by
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError
 
 STEPS = {"proved": Engine.prove, "commanded": Engine.command, "live": Engine.go_live, "withdrawn": Engine.withdraw}
+
+
+def withdraw_others(layout: Layout, run: dict[str, str]) -> None:
+    """Stop what the run proved of this host's other apps: a refused release keeps all of them from going live."""
+    for path in held_by(layout.lock.parent, run["token"]):
+        with claim(path, run) as held:
+            name = path.stem.removeprefix("flaskops-")
+            Engine(Request(app={"name": name}), Layout(name), Systemd()).withdraw(held)
 
 
 def main() -> None:
@@ -154,7 +162,9 @@ def main() -> None:
             except (DeployError, SystemdError, OSError) as caught:
                 error = caught if isinstance(caught, DeployError) else DeployError("host", f"met a fault of the host: {caught}")
                 release = held.content.get("release") or given.get("release")
-                module.fail_json(msg=engine.fail(held, error), release=release, step=error.step)
+                message = engine.fail(held, error)
+                withdraw_others(layout, run)
+                module.fail_json(msg=message, release=release, step=error.step)
     except LockedError as error:
         module.fail_json(msg=f"{app['name']} on {engine.request.host}: {error}", holder=error.holder, busy=error.busy)
     module.exit_json(**result)
