@@ -72,7 +72,11 @@ class ActionModule(ActionBase):
         }
         temporary = None
         try:
-            if artifact is not None and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
+            if (
+                artifact is not None
+                and not self._task.check_mode
+                and not self._is_staged(app["name"], request["release"])
+            ):
                 temporary = self._make_tmp_path()
                 request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
                 self._transfer_file(str(artifact.path), request["artifact"])
@@ -114,7 +118,9 @@ class ActionModule(ActionBase):
         search = [ROLES / "app", ROLES / app["server"]]
         scope = {"app": app, "home": str(Layout(app["name"]).release("%i")), "server": SERVERS[app["server"]]}
         files = render_tree(self, app["server"], "serve", scope, search)
-        files["serve/service.conf"] = render(self, ROLES / app["server"] / "templates" / "service.conf.j2", scope, search)
+        files["serve/service.conf"] = render(
+            self, ROLES / app["server"] / "templates" / "service.conf.j2", scope, search
+        )
         for name in ("app@.service", "app.service"):
             text = render(self, ROLES / "app" / "templates" / "units" / f"{name}.j2", scope, search)
             files["units/" + name.replace("app", app["name"], 1)] = text

@@ -20,7 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils import health, identity, record, requirements, sizing, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils import (
+    health,
+    identity,
+    record,
+    requirements,
+    sizing,
+    virtualenv,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError, unpack
 from ansible_collections.flaskops.server.plugins.module_utils.causes import cause, hide, indented
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
@@ -111,7 +118,9 @@ class Request:
 class Engine:
     """The steps of a deploy of one app on this host. Each is called with the run's claim on the app held."""
 
-    def __init__(self, request: Request, layout: Layout, systemd: Systemd, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, request: Request, layout: Layout, systemd: Systemd, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.request = request
         self.app = request.app
         self.layout = layout
@@ -125,7 +134,12 @@ class Engine:
         live = self.layout.live_id()
         wanted = self.request.release
         if wanted == live:
-            return {"changed": False, "release": wanted, "live": live, "msg": f"{self.app['name']}: {wanted} is live, nothing to do"}
+            return {
+                "changed": False,
+                "release": wanted,
+                "live": live,
+                "msg": f"{self.app['name']}: {wanted} is live, nothing to do",
+            }
         return {
             "changed": True,
             "release": wanted,
@@ -146,7 +160,13 @@ class Engine:
         if release == live and self._is_up():
             self._units(release)
             claim.drop()
-            return {"changed": False, "pending": False, "release": release, "live": live, "msg": f"{release} is live, nothing to do"}
+            return {
+                "changed": False,
+                "pending": False,
+                "release": release,
+                "live": live,
+                "msg": f"{release} is live, nothing to do",
+            }
         why = self._why(live) if release != live else "it is live, but was not running"
         claim.content.update(release=release, created=release not in self.layout.staged_ids())
         claim.save()
@@ -191,13 +211,16 @@ class Engine:
         if old and old != release:
             _point(self.layout.release(release) / "bridge", Path("..") / old)
         # Before the switch: whatever happens from here on, a boot starts what the pointer says.
-        self.systemd.call("enable", "--quiet", self.layout.boot_unit)
+        self.systemd.enable(self.layout.boot_unit, self.layout.unit_dir)
         _point(self.layout.live, Path("releases") / release)
         self.systemd.call("start", "--no-block", self.layout.boot_unit)
         if old and old != release:
             self._drain(old, watched=release, fallback=old)
-            self.systemd.stop(self.layout.unit(old))
-        self._remember(release, record.LIVE, claim, previous=old, seconds=round(time.time() - float(claim.content["since"]), 1))
+            # Nobody waits for it: it has no connection left, and its server takes its time to end.
+            self.systemd.call("stop", "--no-block", self.layout.unit(old))
+        self._remember(
+            release, record.LIVE, claim, previous=old, seconds=round(time.time() - float(claim.content["since"]), 1)
+        )
         claim.content["live"] = release
         self._prune()
         self._commands("after_live", release, self.app["hooks"]["after_live"])
@@ -217,7 +240,12 @@ class Engine:
         if release and release != live:
             self._discard(release, created=bool(claim.content.get("created")))
         claim.drop()
-        return {"changed": bool(release and release != live), "release": release, "live": live, "msg": f"{release} was withdrawn"}
+        return {
+            "changed": bool(release and release != live),
+            "release": release,
+            "live": live,
+            "msg": f"{release} was withdrawn",
+        }
 
     def fail(self, claim: Claim, error: DeployError) -> str:
         """Clean up after a refused release and record it.
@@ -272,7 +300,17 @@ class Engine:
             )
             os.symlink(os.path.relpath(built.path, self.layout.release("x")), staging / "venv")
             subprocess.run(
-                [str(built.path / "bin" / "python"), "-m", "compileall", "-q", "-s", str(staging), "-p", str(self.layout.release(release)), "app"],
+                [
+                    str(built.path / "bin" / "python"),
+                    "-m",
+                    "compileall",
+                    "-q",
+                    "-s",
+                    str(staging),
+                    "-p",
+                    str(self.layout.release(release)),
+                    "app",
+                ],
                 cwd=staging,
                 capture_output=True,
                 # A file that does not compile matters when it is imported, and then says so itself.
@@ -354,13 +392,17 @@ class Engine:
         for name, content in self.request.files.items():
             if name.startswith("units/"):
                 changed |= write_file(self.layout.unit_dir / name.removeprefix("units/"), content, 0o644)
-        drop_in = (self.layout.release(release) / "serve" / "service.conf").read_text()
-        changed |= write_file(self.layout.drop_in(release), drop_in, 0o644)
-        if changed:
+        drop_in = self.layout.drop_in(release)
+        text = (self.layout.release(release) / "serve" / "service.conf").read_text()
+        is_new = not drop_in.exists()
+        if not write_file(drop_in, text, 0o644) and not changed:
+            return
+        # systemd sees a new file of a unit that it has not loaded yet by itself; a reload takes 0.1 to 0.4 s.
+        if changed or not is_new or not self.systemd.has_loaded(self.layout.unit(release), drop_in):
             self.systemd.reload()
-            wrong = self.systemd.verify(self.layout.unit(release))
-            if wrong:
-                raise DeployError("start", "has a unit that systemd refuses", wrong[-JOURNAL_LINES:])
+        wrong = self.systemd.verify(self.layout.unit(release))
+        if wrong:
+            raise DeployError("start", "has a unit that systemd refuses", wrong[-JOURNAL_LINES:])
 
     # -- the proof ---------------------------------------------------------------------------------------------------
 
@@ -368,14 +410,21 @@ class Engine:
         self._commands("after_stage", release, self.app["hooks"]["after_stage"])
         if self.app["checks"]["import"] and self.app["wsgi"]:
             python = str(self.layout.release(release) / "venv" / "bin" / "python")
-            self._run("check", release, [python, "-c", IMPORT_CHECK, self.app["wsgi"]], f"cannot be imported as {self.app['wsgi']}")
+            self._run(
+                "check",
+                release,
+                [python, "-c", IMPORT_CHECK, self.app["wsgi"]],
+                f"cannot be imported as {self.app['wsgi']}",
+            )
         if self.app["checks"]["tests"]:
             command = self.app["checks"]["tests"]
             self._run("check", release, ["/bin/sh", "-c", command], f"failed its tests ({command})", timeout=None)
 
     def _commands(self, kind: str, release: str, commands: list[str]) -> None:
         for command in commands:
-            self._run("command", release, ["/bin/sh", "-c", command], f"failed a command of {kind} ({command})", timeout=None)
+            self._run(
+                "command", release, ["/bin/sh", "-c", command], f"failed a command of {kind} ({command})", timeout=None
+            )
 
     def _run(self, step: str, release: str, command: list[str], failed: str, timeout: float | None = 0) -> None:
         """Run a command as the app runs: its user, its environment, its code.
@@ -452,7 +501,9 @@ class Engine:
         return state
 
     def _ask(self, release: str, timeout: float) -> health.Answer:
-        return health.ask(self.layout.runtime_socket(release), self.app["health"]["path"], health.headers(self.app), timeout)
+        return health.ask(
+            self.layout.runtime_socket(release), self.app["health"]["path"], health.headers(self.app), timeout
+        )
 
     def _ask_once(self, release: str) -> None:
         """Make sure that a release proved a while ago still is."""
@@ -496,7 +547,10 @@ class Engine:
     def _tidy(self, keep: set[str]) -> None:
         """Remove what a dead run left: half-made releases, and instances that nobody should reach."""
         if not self.layout.home.is_dir():
-            raise DeployError("stage", f"cannot be staged: {self.layout.home} is missing; run the playbook site.yml (or the role app) first")
+            raise DeployError(
+                "stage",
+                f"cannot be staged: {self.layout.home} is missing; run the playbook site.yml (or the role app) first",
+            )
         stray = [instance for instance in self.systemd.instances(self.app["name"]) if instance not in keep]
         for instance in stray:
             self._drain(instance)
@@ -535,12 +589,12 @@ class Engine:
         for venv in self.layout.venvs.iterdir() if self.layout.venvs.is_dir() else ():
             if venv.name not in used:
                 shutil.rmtree(venv)
-        if releases:
-            self.systemd.reload()
 
     def _prune(self) -> None:
         entries = record.read(self.layout.record)
-        self._remove(record.to_prune(entries, self.layout.live_id(), self.layout.staged_ids(), self.app["keep_releases"]))
+        self._remove(
+            record.to_prune(entries, self.layout.live_id(), self.layout.staged_ids(), self.app["keep_releases"])
+        )
 
     def _remember(self, release: str, result: str, claim: Claim, **more: Any) -> None:
         facts = self.layout.facts(release)
@@ -595,7 +649,9 @@ class Engine:
         try:
             return grp.getgrnam(self.app["name"]).gr_gid
         except KeyError:
-            raise DeployError("stage", f"cannot be staged: the user {self.app['name']} is missing; run the playbook site.yml first") from None
+            raise DeployError(
+                "stage", f"cannot be staged: the user {self.app['name']} is missing; run the playbook site.yml first"
+            ) from None
 
     def _message(self, release: str, live: str | None, error: DeployError, journal: list[str]) -> str:
         lines = [f"{self.app['name']} on {self.request.host}: release {release} {error.what}."]
@@ -608,7 +664,9 @@ class Engine:
             lines.append(f"Still serving: {live} ({version(self.layout.facts(live).get('source', {}))}).{seen}")
         else:
             lines.append("Nothing is live yet.")
-        lines.append(f"Next: mend it and deploy again. It failed at the step {error.step}; every deploy is in {self.layout.record}")
+        lines.append(
+            f"Next: mend it and deploy again. It failed at the step {error.step}; every deploy is in {self.layout.record}"
+        )
         return "\n".join(lines)
 
 

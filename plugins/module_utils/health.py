@@ -46,7 +46,9 @@ def ask(path: Path, target: str, headers: Mapping[str, Any], timeout: float) -> 
     """
     connection = _UnixConnection(path, timeout)
     try:
-        connection.request("GET", target, headers={"Connection": "close", **{key: str(value) for key, value in headers.items()}})
+        connection.request(
+            "GET", target, headers={"Connection": "close", **{key: str(value) for key, value in headers.items()}}
+        )
         response = connection.getresponse()
         body = response.read(BODY_KEPT)
     except (FileNotFoundError, ConnectionRefusedError) as error:

@@ -31,7 +31,11 @@ ID_LENGTH = 12
 
 
 def components(
-    app: Mapping[str, Any], hidden: Mapping[str, Mapping[str, str]], artifact: str, files: Mapping[str, str], server_packages: list[str]
+    app: Mapping[str, Any],
+    hidden: Mapping[str, Mapping[str, str]],
+    artifact: str,
+    files: Mapping[str, str],
+    server_packages: list[str],
 ) -> dict[str, str]:
     """Return one digest for each part of a release, by the word a person would use for the part.
 

@@ -97,5 +97,7 @@ class Layout:
         if not self.releases.is_dir():
             return []
         return sorted(
-            entry.name for entry in self.releases.iterdir() if not entry.name.startswith(".") and (entry / "release.json").is_file()
+            entry.name
+            for entry in self.releases.iterdir()
+            if not entry.name.startswith(".") and (entry / "release.json").is_file()
         )

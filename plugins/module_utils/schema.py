@@ -17,10 +17,11 @@ Messages name the path, what was expected and the nearest known key. They never 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -90,7 +91,8 @@ class Field:
 class Schema:
     """The keys of a dict, and rules between them.
 
-    :param rules: each takes the checked dict and its path, and returns the mistakes it finds.
+    :param rules: each takes the checked dict and its path, and returns the mistakes it finds. A rule that reads a key
+        with a mistake of its own is left out.
     :param retired: old key -> what to write instead.
     """
 
@@ -114,10 +116,34 @@ def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[s
     """
     mistakes: list[str] = []
     checked = _fields(schema.fields, given, path, mistakes, schema.retired)
-    if not mistakes:
-        for rule in schema.rules:
-            mistakes.extend(rule(checked, path))
+    wrong = {re.split(r"[.:\[]", mistake[len(path) :].lstrip("."), maxsplit=1)[0] for mistake in mistakes}
+    for rule in schema.rules if checked else ():
+        with contextlib.suppress(_MistakenError):
+            mistakes.extend(rule(_Sound(checked, wrong), path))
     return checked, mistakes
+
+
+class _MistakenError(Exception):
+    """A rule asked for a value that is wrong by itself: there is nothing more to say of it."""
+
+
+class _Sound(Mapping[str, Any]):
+    """A checked dict of which only the keys without a mistake can be read."""
+
+    def __init__(self, checked: Mapping[str, Any], wrong: Collection[str]) -> None:
+        self._checked = checked
+        self._wrong = wrong
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._wrong:
+            raise _MistakenError(key)
+        return self._checked[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._checked)
+
+    def __len__(self) -> int:
+        return len(self._checked)
 
 
 def _fields(

@@ -48,10 +48,14 @@ RESERVED_DIRECTIVES: Mapping[str, str] = {
     "WorkingDirectory": "the release's code",
 }
 
-COMMANDS = Field("list", "Commands, run by a shell as the app's user in the release.", default=[], items=Field("str", "A command."))
+COMMANDS = Field(
+    "list", "Commands, run by a shell as the app's user in the release.", default=[], items=Field("str", "A command.")
+)
 
 SOURCE = {
-    "path": Field("str", "A directory on the controller; what git tracks or would track, else all but caches and virtualenvs."),
+    "path": Field(
+        "str", "A directory on the controller; what git tracks or would track, else all but caches and virtualenvs."
+    ),
     "git": Field("str", "A repository, fetched by the controller; servers need no git and no credentials."),
     "version": Field("str", "With `git`: a tag, a branch or a commit. Default: the repository's HEAD."),
     "archive": Field("str", "A tar or zip file, a path or a URL."),
@@ -81,7 +85,9 @@ PYTHON = {
 HEALTH = {
     "path": Field("str", "What is asked.", default="/", pattern=r"/\S*"),
     "status": Field(
-        "int|list", "The status, or a list of them, that means healthy. Default: any below 500.", items=Field("int", "A status.")
+        "int|list",
+        "The status, or a list of them, that means healthy. Default: any below 500.",
+        items=Field("int", "A status."),
     ),
     "timeout": Field("int", "Seconds from start until it must have answered.", default=60, minimum=1, maximum=3600),
     "headers": Field("dict", "Headers to send.", default={}, values=Field("scalar", "A value.")),
@@ -95,15 +101,26 @@ CHECKS = {
 }
 
 HOOKS = {
-    "before_stage": Field("list", "Before anything is done, in the live release.", default=[], items=Field("str", "A command.")),
-    "after_stage": Field("list", "In the staged release, before it starts.", default=[], items=Field("str", "A command.")),
-    "before_live": Field("list", "In the proved release, before visitors get it.", default=[], items=Field("str", "A command.")),
+    "before_stage": Field(
+        "list", "Before anything is done, in the live release.", default=[], items=Field("str", "A command.")
+    ),
+    "after_stage": Field(
+        "list", "In the staged release, before it starts.", default=[], items=Field("str", "A command.")
+    ),
+    "before_live": Field(
+        "list", "In the proved release, before visitors get it.", default=[], items=Field("str", "A command.")
+    ),
     "after_live": Field("list", "In the live release.", default=[], items=Field("str", "A command.")),
     "on_failure": Field("list", "In the release that still serves.", default=[], items=Field("str", "A command.")),
 }
 
 TLS = {
-    "mode": Field("str", "Where the certificate comes from.", default="self_signed", choices=("acme", "self_signed", "files", "none")),
+    "mode": Field(
+        "str",
+        "Where the certificate comes from.",
+        default="self_signed",
+        choices=("acme", "self_signed", "files", "none"),
+    ),
     "certificate": Field("str", "With `files`: the chain, a path on the host."),
     "key": Field("str", "With `files`: the key, a path on the host."),
 }
@@ -119,12 +136,23 @@ APP = {
         fields=SOURCE,
     ),
     "wsgi": Field("str", "`module:callable` or a factory call; required but for `image`.", pattern=WSGI),
-    "server": Field("str", "What runs the callable.", default="gunicorn", choices=("gunicorn", "uwsgi", "mod_wsgi", "container")),
-    "domains": Field("list", "Host names, the first is canonical. None: the default vhost.", default=[], items=Field("str", "A host name.", pattern=HOSTNAME)),
+    "server": Field(
+        "str", "What runs the callable.", default="gunicorn", choices=("gunicorn", "uwsgi", "mod_wsgi", "container")
+    ),
+    "domains": Field(
+        "list",
+        "Host names, the first is canonical. None: the default vhost.",
+        default=[],
+        items=Field("str", "A host name.", pattern=HOSTNAME),
+    ),
     "python": Field("dict", "The interpreter and what is installed.", default={}, fields=PYTHON),
     "env": Field("dict", "Settings, as environment variables.", default={}, keys=VARIABLE, values=VARIABLES),
     "secrets": Field(
-        "dict", "Settings that are never printed nor world-readable, as environment variables.", default={}, keys=VARIABLE, values=VARIABLES
+        "dict",
+        "Settings that are never printed nor world-readable, as environment variables.",
+        default={},
+        keys=VARIABLE,
+        values=VARIABLES,
     ),
     "shared_paths": Field(
         "list",
@@ -145,18 +173,46 @@ APP = {
             },
         ),
     ),
-    "workers": Field("int|str", "Processes; `auto`: from vCPUs, memory and cgroup limits.", default="auto", choices=("auto",), minimum=1, maximum=512),
+    "workers": Field(
+        "int|str",
+        "Processes; `auto`: from vCPUs, memory and cgroup limits.",
+        default="auto",
+        choices=("auto",),
+        minimum=1,
+        maximum=512,
+    ),
     "threads": Field("int|str", "Threads in each.", default="auto", choices=("auto",), minimum=1, maximum=512),
     "gunicorn": Field("dict", "Any setting of Gunicorn, by its own name.", default={}),
     "uwsgi": Field("dict", "Any option of uWSGI.", default={}),
     "mod_wsgi": Field("dict", "Any option of mod_wsgi.", default={}),
     "container": Field("dict", "Any option of the container.", default={}),
-    "limits": Field("dict", "systemd's resource limits, by their own names (`MemoryMax`, `CPUQuota`, ...).", default={}, values=Field("scalar", "A value.")),
-    "unit": Field("dict", "Any further directive of `[Service]`; a list repeats it.", default={}, keys=r"[A-Z][A-Za-z]+", values=Field("scalar|list", "A value.")),
+    "limits": Field(
+        "dict",
+        "systemd's resource limits, by their own names (`MemoryMax`, `CPUQuota`, ...).",
+        default={},
+        values=Field("scalar", "A value."),
+    ),
+    "unit": Field(
+        "dict",
+        "Any further directive of `[Service]`; a list repeats it.",
+        default={},
+        keys=r"[A-Z][A-Za-z]+",
+        values=Field("scalar|list", "A value."),
+    ),
     "health": Field("dict", "`path`, `status`, `timeout`, `headers`.", default={}, fields=HEALTH),
     "checks": Field("dict", "`tests`, `import`, `pip_check`, `audit`.", default={}, fields=CHECKS),
-    "release_commands": Field("list", "Run once per fleet after every host has proved the release, before any goes live.", default=[], items=Field("str", "A command.")),
-    "hooks": Field("dict", "Commands at `before_stage`, `after_stage`, `before_live`, `after_live`, `on_failure`.", default={}, fields=HOOKS),
+    "release_commands": Field(
+        "list",
+        "Run once per fleet after every host has proved the release, before any goes live.",
+        default=[],
+        items=Field("str", "A command."),
+    ),
+    "hooks": Field(
+        "dict",
+        "Commands at `before_stage`, `after_stage`, `before_live`, `after_live`, `on_failure`.",
+        default={},
+        fields=HOOKS,
+    ),
     "watch": Field(
         "dict",
         "After going live, real traffic is watched and the release taken back.",
@@ -197,7 +253,9 @@ def _source(app: Mapping[str, Any], path: str) -> list[str]:
         if source[option] and not source[needs]:
             mistakes.append(f"{path}.source.{option}: goes with {needs}")
     if source["archive"] and "://" in source["archive"] and not source["checksum"]:
-        mistakes.append(f"{path}.source.checksum: missing, expected sha256:... because the archive is fetched from a URL")
+        mistakes.append(
+            f"{path}.source.checksum: missing, expected sha256:... because the archive is fetched from a URL"
+        )
     return mistakes
 
 
@@ -206,7 +264,9 @@ def _server(app: Mapping[str, Any], path: str) -> list[str]:
     if app["server"] != "gunicorn":
         mistakes.append(f"{path}.server: {app['server']} is not available in this version, use gunicorn")
     if app["source"]["image"]:
-        mistakes.append(f"{path}.source.image: container images are not available in this version, use path, git, archive or package")
+        mistakes.append(
+            f"{path}.source.image: container images are not available in this version, use path, git, archive or package"
+        )
     elif not app["wsgi"]:
         mistakes.append(f"{path}.wsgi: missing, expected module:callable or a factory call such as shop:create_app()")
     for server in ("uwsgi", "mod_wsgi", "container"):
@@ -216,9 +276,15 @@ def _server(app: Mapping[str, Any], path: str) -> list[str]:
 
 
 def _directives(app: Mapping[str, Any], path: str) -> list[str]:
-    mistakes = [f"{path}.limits.{name}: not a resource limit of systemd{nearest(name, LIMITS)}" for name in app["limits"] if name not in LIMITS]
+    mistakes = [
+        f"{path}.limits.{name}: not a resource limit of systemd{nearest(name, LIMITS)}"
+        for name in app["limits"]
+        if name not in LIMITS
+    ]
     mistakes += [
-        f"{path}.unit.{name}: cannot be set here, {RESERVED_DIRECTIVES[name]}" for name in app["unit"] if name in RESERVED_DIRECTIVES
+        f"{path}.unit.{name}: cannot be set here, {RESERVED_DIRECTIVES[name]}"
+        for name in app["unit"]
+        if name in RESERVED_DIRECTIVES
     ]
     return mistakes
 
@@ -228,7 +294,9 @@ def _tls(app: Mapping[str, Any], path: str) -> list[str]:
     if tls["mode"] == "acme":
         return [f"{path}.tls.mode: acme is not available in this version, use self_signed, files or none"]
     if tls["mode"] == "files":
-        return [f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]]
+        return [
+            f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]
+        ]
     return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
 
 
@@ -253,7 +321,9 @@ class SpecError(Exception):
     def __init__(self, mistakes: list[str]) -> None:
         self.mistakes = mistakes
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        super().__init__(f"{count} in the inventory, nothing was touched:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes))
+        super().__init__(
+            f"{count} in the inventory, nothing was touched:\n" + "\n".join(f"  - {mistake}" for mistake in mistakes)
+        )
 
 
 def resolve(apps: Any, path: str = "flask_apps") -> list[dict[str, Any]]:
@@ -291,7 +361,9 @@ def _between(apps: list[dict[str, Any]], path: str) -> list[str]:
     seen: dict[tuple[str, str], int] = {}
     for index, app in enumerate(apps):
         keys = [("name", "name", app.get("name"))]
-        keys += [("domain", f"domains[{position}]", domain) for position, domain in enumerate(_strings(app.get("domains")))]
+        keys += [
+            ("domain", f"domains[{position}]", domain) for position, domain in enumerate(_strings(app.get("domains")))
+        ]
         for kind, where, value in keys:
             if not isinstance(value, str):
                 continue
@@ -300,7 +372,8 @@ def _between(apps: list[dict[str, Any]], path: str) -> list[str]:
                 mistakes.append(f"{path}[{index}].{where}: used by {path}[{first}] too")
     defaults = [index for index, app in enumerate(apps) if app.get("domains") == []]
     mistakes += [
-        f"{path}[{index}].domains: missing, {path}[{defaults[0]}] is the default vhost already" for index in defaults[1:]
+        f"{path}[{index}].domains: missing, {path}[{defaults[0]}] is the default vhost already"
+        for index in defaults[1:]
     ]
     return mistakes
 

@@ -52,7 +52,13 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
 
 def version(source: Mapping[str, Any]) -> str:
     """Return the shortest words for where a release came from."""
-    return str(source.get("version") or source.get("requirement") or source.get("commit") or source.get("kind") or "unknown source")
+    return str(
+        source.get("version")
+        or source.get("requirement")
+        or source.get("commit")
+        or source.get("kind")
+        or "unknown source"
+    )
 
 
 def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
@@ -71,7 +77,9 @@ def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
         ]
     for entry in said["deploys"]:
         why = f": {entry['reason']}" if entry.get("reason") else ""
-        lines.append(f"  {entry.get('time')} {entry.get('action')} {entry.get('release')} {entry.get('result')}{why} ({entry.get('by')})")
+        lines.append(
+            f"  {entry.get('time')} {entry.get('action')} {entry.get('release')} {entry.get('result')}{why} ({entry.get('by')})"
+        )
     return lines
 
 

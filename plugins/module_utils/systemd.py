@@ -62,6 +62,15 @@ class Systemd:
             # A unit that is not loaded any more has nothing to forget; systemctl says 1 for it.
             self.call("reset-failed", *units, allowed=(1, _NOT_LOADED))
 
+    def enable(self, unit: str, unit_dir: Path) -> None:
+        """Have a unit started at boot. systemctl reloads systemd for it each time, so it is asked only where it is needed."""
+        if not (unit_dir / "multi-user.target.wants" / unit).is_symlink():
+            self.call("enable", "--quiet", unit)
+
+    def has_loaded(self, unit: str, drop_in: Path) -> bool:
+        """Say whether systemd reads a unit with the given drop-in."""
+        return str(drop_in) in self.call("show", "--property=DropInPaths", unit)
+
     def reload(self) -> None:
         self.call("daemon-reload")
 
@@ -88,17 +97,27 @@ class Systemd:
 
     def journal(self, unit: str, lines: int) -> list[str]:
         """Return the last lines of the unit's current or last run."""
-        shown = subprocess.run(["systemctl", "show", "--value", "--property", "InvocationID", unit], capture_output=True, text=True, check=False)
+        shown = subprocess.run(
+            ["systemctl", "show", "--value", "--property", "InvocationID", unit],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         invocation = shown.stdout.strip()
         only = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
         done = subprocess.run(
-            ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", *only], capture_output=True, text=True, check=False
+            ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", *only],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout.splitlines()
 
     def verify(self, unit: str) -> list[str]:
         """Return what systemd-analyze finds wrong with a unit; a directive that systemd would ignore is wrong too."""
-        done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
+        )
         name = unit.partition("@")[0]
         # Faults of other units of the host are listed too; they are not this app's.
         return [line for line in done.stderr.splitlines() if f"{name}@" in line or f"{name}.service" in line]

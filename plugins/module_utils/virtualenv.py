@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -234,7 +235,7 @@ def _listed(value: Any) -> list[str]:
 def installer_env(path: Path = INSTALLER_ENV) -> dict[str, str]:
     """Return what the host's ``installer.env`` gives the installer; nothing when there is no such file.
 
-    One ``NAME=value`` a line, as the role python writes it; a value may be quoted.
+    One ``NAME=value`` a line, quoted as for a shell, as the role python writes it.
     """
     env: dict[str, str] = {}
     try:
@@ -244,10 +245,8 @@ def installer_env(path: Path = INSTALLER_ENV) -> dict[str, str]:
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            value = value.strip()
-            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-                value = value[1:-1]
-            env[name] = value
+            with contextlib.suppress(ValueError):
+                env[name] = " ".join(shlex.split(value))
     return env
 
 
@@ -478,6 +477,8 @@ class _Build:
 
     def _create(self) -> None:
         if self.installer == "uv":
+            # Packages of a private index are in it.
+            Path(self.env["UV_CACHE_DIR"]).mkdir(mode=0o700, parents=True, exist_ok=True)
             command = [str(self.uv), "venv", "--quiet", "--no-project", "--no-config", "--python", self.interp.path]
         else:
             command = [self.interp.path, "-I", "-m", "venv", "--symlinks"]

@@ -160,7 +160,11 @@ def main() -> None:
             try:
                 result = STEPS[module.params["state"]](engine, held)
             except (DeployError, SystemdError, OSError) as caught:
-                error = caught if isinstance(caught, DeployError) else DeployError("host", f"met a fault of the host: {caught}")
+                error = (
+                    caught
+                    if isinstance(caught, DeployError)
+                    else DeployError("host", f"met a fault of the host: {caught}")
+                )
                 release = held.content.get("release") or given.get("release")
                 message = engine.fail(held, error)
                 withdraw_others(layout, run)

@@ -42,7 +42,10 @@ def is_dead(holder: dict[str, Any]) -> bool:
 def _process_space() -> str:
     """Return what tells this machine, in this boot, and this container on it, from all others."""
     parts = [socket.gethostname()]
-    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(), lambda: os.readlink("/proc/self/ns/pid")):
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
         try:
             parts.append(read())
         except OSError:
