@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
                 self._fixup_perms2((temporary, request["artifact"]))
             result = self._call(module_arguments, variables)
             holder = result.get("holder")
-            if holder and not result.get("busy") and run.is_dead(holder):
+            if holder and run.is_dead(holder):
                 self._display.display(f"{app['name']}: the run that held the lock is dead, going on in its place")
                 request["dead"] = holder.get("token")
                 result = self._call(module_arguments, variables)

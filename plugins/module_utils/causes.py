@@ -8,6 +8,15 @@ from collections.abc import Iterable, Sequence
 
 _TRACEBACK = "Traceback (most recent call last):"
 
+#: With these a server says that something else went wrong, which it told before.
+_CONSEQUENCES = ("gunicorn.errors.HaltServer",)
+
+#: What Python writes between two tracebacks that belong together.
+_LINKS = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+
 #: Values shorter than this are not hidden: hiding every "1" makes a message unreadable and protects nothing.
 _SHORTEST_HIDDEN = 4
 
@@ -17,23 +26,29 @@ def cause(lines: Sequence[str], most: int = 12) -> list[str]:
 
     :param most: how many lines at the most.
     """
-    starts = [index for index, line in enumerate(lines) if _TRACEBACK in line]
-    if not starts:
-        return [line for line in lines if line.strip()][-most:]
-    block = [lines[starts[-1]]]
-    for line in lines[starts[-1] + 1 :]:
-        block.append(line)
-        # A traceback ends with the first line that is not indented: the exception.
-        if line.strip() and not line.startswith((" ", "\t")):
-            break
+    tracebacks = [_traceback(lines, index) for index, line in enumerate(lines) if _TRACEBACK in line]
+    telling = [block for block in tracebacks if not block[-1].startswith(_CONSEQUENCES)]
+    if not telling:
+        passed_over = {line for block in tracebacks for line in block}.union(_LINKS)
+        return [line for line in lines if line.strip() and line not in passed_over][-most:]
+    block = telling[-1]
     return block if len(block) <= most else [block[0], "  ...", *block[-(most - 2) :]]
 
 
+def _traceback(lines: Sequence[str], start: int) -> list[str]:
+    """Return the traceback that starts at a line: it ends with the first that is not indented, the exception."""
+    for end in range(start + 1, len(lines)):
+        if lines[end].strip() and not lines[end].startswith((" ", "\t")):
+            return list(lines[start : end + 1])
+    return list(lines[start:])
+
+
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return a text without the values of secrets."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_HIDDEN:
-            text = text.replace(secret, "********")
+    """Return a text without the values of secrets: whole, as Python prints them, and each line of them by itself."""
+    shapes = {shape for secret in secrets for shape in (secret, repr(secret)[1:-1], *secret.splitlines())}
+    for shape in sorted(shapes, key=len, reverse=True):
+        if len(shape) >= _SHORTEST_HIDDEN:
+            text = text.replace(shape, "********")
     return text
 
 

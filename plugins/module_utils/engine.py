@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ SETTLE = 1.0
 #: Lines of the journal in a message.
 JOURNAL_LINES = 12
 
+#: What a person does next.
+MEND = "mend it and deploy again"
+FORWARD = "mend what is live and deploy it; there is nothing to go back to"
+SPACE = "free some space on that disk and deploy again"
+
 _ENVIRONMENT_LINE = re.compile(r'^(\w+)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -76,13 +81,15 @@ class DeployError(Exception):
     :param step: ``stage``, ``check``, ``start``, ``proof``, ``command`` or ``live``.
     :param what: what happened, a sentence's end after "release X of app Y".
     :param said: the app's own words, lines.
+    :param advice: what a person does next.
     """
 
-    def __init__(self, step: str, what: str, said: list[str] | None = None) -> None:
+    def __init__(self, step: str, what: str, said: list[str] | None = None, advice: str = MEND) -> None:
         super().__init__(what)
         self.step = step
         self.what = what
         self.said = said or []
+        self.advice = advice
 
 
 @dataclass
@@ -130,22 +137,25 @@ class Engine:
     # -- the steps ---------------------------------------------------------------------------------------------------
 
     def predict(self) -> dict[str, Any]:
-        """Say what :meth:`prove` would do, without doing anything."""
+        """Say what :meth:`prove` would do, without doing anything.
+
+        :raises DeployError: where there is nothing to go back to.
+        """
         live = self.layout.live_id()
-        wanted = self.request.release
-        if wanted == live:
-            return {
-                "changed": False,
-                "release": wanted,
-                "live": live,
-                "msg": f"{self.app['name']}: {wanted} is live, nothing to do",
-            }
+        wanted = self._wanted()
+        changed = wanted != live or not self._is_up()
+        if not changed:
+            message = f"{wanted} is live, nothing to do"
+        elif wanted == live:
+            message = f"would start {wanted}: it is live, but is not running"
+        else:
+            message = f"would deploy {wanted}, {self._why(live)}"
         return {
-            "changed": True,
+            "changed": changed,
             "release": wanted,
             "live": live,
-            "differs": self._differs(live),
-            "msg": f"{self.app['name']}: would deploy {wanted}, {self._why(live)}",
+            "differs": self._differs(live) if changed else [],
+            "msg": f"{self.app['name']}: {message}",
         }
 
     def prove(self, claim: Claim) -> dict[str, Any]:
@@ -213,6 +223,7 @@ class Engine:
         # Before the switch: whatever happens from here on, a boot starts what the pointer says.
         self.systemd.enable(self.layout.boot_unit, self.layout.unit_dir)
         _point(self.layout.live, Path("releases") / release)
+        claim.content["live"] = release
         self.systemd.call("start", "--no-block", self.layout.boot_unit)
         if old and old != release:
             self._drain(old, watched=release, fallback=old)
@@ -221,7 +232,6 @@ class Engine:
         self._remember(
             release, record.LIVE, claim, previous=old, seconds=round(time.time() - float(claim.content["since"]), 1)
         )
-        claim.content["live"] = release
         self._prune()
         self._commands("after_live", release, self.app["hooks"]["after_live"])
         claim.drop()
@@ -252,20 +262,29 @@ class Engine:
 
         :returns: the message: what happened, in the app's own words, what still serves, what to do.
         """
-        release = claim.content.get("release") or self.request.release or "?"
+        # Without one in the claim nothing was begun, and the one asked for is no more than a word that somebody typed.
+        release = claim.content.get("release")
         live = self.layout.live_id()
-        unit = self.layout.unit(release)
-        journal = self.systemd.journal(unit, 200) if error.step in ("start", "proof", "live") else []
-        if release != live:
-            self._discard(release, created=bool(claim.content.get("created")))
+        journal = []
+        if release and error.step in ("start", "proof", "live"):
+            journal = [
+                line for line in self.systemd.journal(self.layout.unit(release), 200) if health.AGENT not in line
+            ]
+        left = ""
+        if release and release != live:
+            try:
+                self._discard(release, created=bool(claim.content.get("created")))
+            except (SystemdError, OSError) as fault:
+                # Nor must this; the next deploy cleans up.
+                left = f"\nIt could not be cleaned up: {fault}"
         # What fails after the switch (after_live) leaves a good release live.
-        if claim.content.get("live") != release:
+        if release and not claim.content.get("live") == release == live:
             # The disk can be full: that must not hide why the deploy failed.
             with contextlib.suppress(OSError):
                 reason = hide(error.what, self.request.secrets.values())
                 self._remember(release, record.FAILED, claim, step=error.step, reason=reason)
         claim.drop()
-        message = self._message(release, live, error, journal)
+        message = self._message(release or self.request.release, live, error, journal) + left
         if live and self.app["hooks"]["on_failure"]:
             try:
                 self._commands("on_failure", live, self.app["hooks"]["on_failure"])
@@ -351,17 +370,14 @@ class Engine:
         """Replace the shared directories of the code by links to those that persist."""
         user = pwd.getpwnam(self.app["name"])
         for shared in self.app["shared_paths"]:
-            persistent = self.layout.shared / shared
-            persistent.mkdir(parents=True, exist_ok=True)
-            os.chown(persistent, user.pw_uid, user.pw_gid)
-            os.chmod(persistent, 0o2770)
+            _shared_directory(self.layout.shared, shared, user.pw_uid, user.pw_gid)
             link = app / shared
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)
             elif link.is_symlink() or link.exists():
                 link.unlink()
             link.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(persistent, link)
+            os.symlink(self.layout.shared / shared, link)
 
     def _environment(self, release: str, size: sizing.Size) -> dict[str, str]:
         home = self.layout.release(release)
@@ -448,6 +464,8 @@ class Engine:
             text=True,
             errors="replace",
             start_new_session=True,
+            # What is begun in the live world (a migration) comes to its end, even when this step is killed.
+            preexec_fn=None if step == "command" else virtualenv.die_with_parent,
         )
         limit = self.app["health"]["timeout"] if timeout == 0 else timeout
         try:
@@ -467,9 +485,10 @@ class Engine:
             raise DeployError("start", "could not be started", [str(error)]) from error
         deadline = time.monotonic() + self.app["health"]["timeout"]
         answers, refusals, last = 0, 0, "nothing listens on its socket"
-        workers: frozenset[int] = frozenset()
+        proven: frozenset[int] = frozenset()
         while answers < PROOF_ANSWERS:
             state = self._alive(unit)
+            workers = children(state.main_pid)
             if time.monotonic() > deadline:
                 raise DeployError("proof", f"did not prove healthy within {self.app['health']['timeout']} s: {last}")
             try:
@@ -483,7 +502,8 @@ class Engine:
             if health.is_healthy(answer.status, self.app["health"]["status"]):
                 answers += 1
                 refusals = 0
-                workers = workers or children(state.main_pid)
+                # Those who were there before it answered: the one who did may be gone already.
+                proven |= workers
             else:
                 last = f"it answered {answer.status}"
                 refusals += answer.status != NOT_YET
@@ -491,7 +511,7 @@ class Engine:
                     raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
             self.sleep(PROOF_PAUSE)
         state = self._alive(unit)
-        if workers - children(state.main_pid):
+        if proven - children(state.main_pid):
             raise DeployError("proof", "answered, and then a worker of it died")
 
     def _alive(self, unit: str) -> UnitState:
@@ -557,16 +577,17 @@ class Engine:
         self.systemd.stop(*(self.layout.unit(instance) for instance in stray))
         complete = set(self.layout.staged_ids())
         for entry in self.layout.releases.iterdir() if self.layout.releases.is_dir() else ():
-            if entry.name not in complete:
+            if entry.name not in complete | keep:
                 shutil.rmtree(entry)
         for entry in self.layout.home.glob(".*.new"):
             entry.unlink()
+        virtualenv.tidy(self.layout.venvs)
 
     def _complete_record(self, live: str | None, claim: Claim) -> None:
         """Write the line that a run owes which died between the switch and its record."""
         entries = record.read(self.layout.record)
         if live and record.history(entries)[-1:] != [live]:
-            self._remember(live, record.LIVE, claim, note="recorded by a later run")
+            self._remember(live, record.LIVE, claim, action="deploy", note="recorded by a later run")
 
     def _discard(self, release: str, created: bool) -> None:
         """Stop an instance; remove the release where this run made it."""
@@ -623,10 +644,10 @@ class Engine:
         entries = record.read(self.layout.record)
         if self.request.release:
             there = ", ".join(staged) or "none"
-            raise DeployError("stage", f"is not on this host; releases here: {there}")
+            raise DeployError("stage", f"is not on this host; releases here: {there}", advice="choose one that is here")
         found = record.previous(entries, self.layout.live_id(), staged)
         if found is None:
-            raise DeployError("stage", "cannot be rolled back: no earlier good release is on this host")
+            raise DeployError("stage", "cannot be rolled back: no earlier good release is on this host", advice=FORWARD)
         return found
 
     def _proved(self, claim: Claim) -> str:
@@ -653,19 +674,19 @@ class Engine:
                 "stage", f"cannot be staged: the user {self.app['name']} is missing; run the playbook site.yml first"
             ) from None
 
-    def _message(self, release: str, live: str | None, error: DeployError, journal: list[str]) -> str:
-        lines = [f"{self.app['name']} on {self.request.host}: release {release} {error.what}."]
+    def _message(self, release: str | None, live: str | None, error: DeployError, journal: list[str]) -> str:
+        lines = [f"{self.app['name']} on {self.request.host}: {f'release {release} ' if release else ''}{error.what}."]
         if error.said:
             lines += ["It said:", indented(error.said)]
         if journal:
             lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES))]
         if live:
-            seen = "" if error.step == "live" or live == release else f" No visitor saw {release}."
+            seen = "" if error.step == "live" or release in (live, None) else f" No visitor saw {release}."
             lines.append(f"Still serving: {live} ({version(self.layout.facts(live).get('source', {}))}).{seen}")
         else:
             lines.append("Nothing is live yet.")
         lines.append(
-            f"Next: mend it and deploy again. It failed at the step {error.step}; every deploy is in {self.layout.record}"
+            f"Next: {error.advice}. It failed at the step {error.step}; every deploy is in {self.layout.record}"
         )
         return "\n".join(lines)
 
@@ -684,6 +705,29 @@ def _point(link: Path, target: Path) -> None:
         os.close(directory)
 
 
+def _shared_directory(shared: Path, path: str, user: int, group: int) -> None:
+    """Make a directory of the app's below the one that it can write to.
+
+    The app could have put a link there that leads anywhere: none is followed, and what is behind one is left alone.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    place = os.open(shared, flags)
+    try:
+        for name in Path(path).parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=place)
+            try:
+                below = os.open(name, flags, dir_fd=place)
+            except NotADirectoryError:
+                return
+            os.close(place)
+            place = below
+            os.fchown(place, user, group)
+            os.fchmod(place, 0o2770)
+    finally:
+        os.close(place)
+
+
 def _own(tree: Path, group: int) -> None:
     """Give a tree to root, readable for the app's group, writable for nobody else."""
     for directory, _, names in os.walk(tree):
@@ -699,7 +743,7 @@ def _own(tree: Path, group: int) -> None:
 def _read_environment(path: Path) -> dict[str, str]:
     """Return the variables of a file that :func:`environment_file` wrote."""
     variables = {}
-    for name, value in _ENVIRONMENT_LINE.findall(path.read_text()):
+    for name, value in _ENVIRONMENT_LINE.findall(path.read_bytes().decode()):
         variables[name] = _ESCAPED.sub(r"\1", value)
     return variables
 

@@ -73,4 +73,7 @@ def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
         elif name not in SETTINGS:
             known = [*sorted(SETTINGS)]
             found.append(f"{path}.{name}: not a setting of Gunicorn{nearest(name, known)}")
+        elif name == "graceful_timeout" and type(settings[name]) is not int:
+            # systemd and the drain wait for as long.
+            found.append(f"{path}.{name}: expected a whole number of seconds")
     return found

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: Who asks: in the app's access log, what tells the proof's questions from visitors.
+AGENT = "flaskops-health"
+
 #: How much of an answer's body is kept for a message, in bytes.
 BODY_KEPT = 2000
 
@@ -51,6 +54,8 @@ def ask(path: Path, target: str, headers: Mapping[str, Any], timeout: float) -> 
         )
         response = connection.getresponse()
         body = response.read(BODY_KEPT)
+        if response.length and len(body) < BODY_KEPT:
+            raise http.client.IncompleteRead(body)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoAnswerError("nothing listens on its socket") from error
     except TimeoutError as error:
@@ -67,7 +72,7 @@ def headers(app: Mapping[str, Any]) -> dict[str, Any]:
     domain = app["domains"][0].replace("*.", "") if app["domains"] else "localhost"
     return {
         "Host": domain,
-        "User-Agent": "flaskops-health",
+        "User-Agent": AGENT,
         "X-Forwarded-Proto": "http" if app["tls"]["mode"] == "none" else "https",
         "X-Forwarded-For": "127.0.0.1",
         **app["health"]["headers"],

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any
 
 #: Seconds after its last step when a run of which nothing else is known is taken for dead.
 LEASE = 900
+
+#: Seconds in which the step of a dead run has to be gone after it was killed.
+_GRACE = 5.0
 
 
 class LockedError(Exception):
@@ -58,15 +62,17 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claim(path: Path, run: Mapping[str, Any], dead: str | None = None) -> Iterator[Claim]:
+def claim(path: Path, run: Mapping[str, Any], dead: str | None = None, expendable: bool = False) -> Iterator[Claim]:
     """Take the app for a run, or go on with what the run holds already.
 
     :param run: ``token`` (names the run), ``who``, ``pid``, ``controller``.
-    :param dead: the token of a run that its controller knows to be dead.
-    :raises LockedError: where a living run has it.
+    :param dead: the token of a run that its controller knows to be dead. A step of it that still works here is killed
+        where it is expendable; else it is waited for by refusing.
+    :param expendable: whether this step may be killed when its run is dead: it changes nothing that outlives the release.
+    :raises LockedError: where a living run, or a step that must not be killed, has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _open_locked(path)
+    descriptor = _open_locked(path, dead)
     try:
         content = _read(descriptor)
         if content and content.get("token") != run["token"]:
@@ -75,6 +81,7 @@ def claim(path: Path, run: Mapping[str, Any], dead: str | None = None) -> Iterat
                 raise LockedError(content, busy=False)
             content = {}
         content.setdefault("since", time.time())
+        content["step"] = {"pid": os.getpid(), "started": _started(os.getpid()), "expendable": expendable}
         held = Claim(path, run, content, descriptor)
         held.save()
         yield held
@@ -92,7 +99,8 @@ def held_by(directory: Path, token: str) -> list[Path]:
     return claims
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked(path: Path, dead: str | None) -> int:
+    deadline = time.monotonic() + _GRACE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -100,6 +108,9 @@ def _open_locked(path: Path) -> int:
         except BlockingIOError:
             holder = _read(descriptor)
             os.close(descriptor)
+            if dead and holder.get("token") == dead and time.monotonic() < deadline and _is_killed(holder):
+                time.sleep(0.05)
+                continue
             raise LockedError(holder, busy=True) from None
         # Between open and flock the holder may have ended and removed the file: then this is a file of nobody.
         try:
@@ -108,6 +119,24 @@ def _open_locked(path: Path) -> int:
         except FileNotFoundError:
             pass
         os.close(descriptor)
+
+
+def _is_killed(holder: Mapping[str, Any]) -> bool:
+    """Kill the step that works for a dead run; say whether it may be killed."""
+    step = holder.get("step") or {}
+    if not step.get("expendable"):
+        return False
+    if _started(step["pid"]) == step["started"]:
+        os.kill(step["pid"], signal.SIGKILL)
+    return True
+
+
+def _started(pid: int) -> str:
+    """Return what tells a process from a later one of the same number; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def _read(descriptor: int) -> dict[str, Any]:

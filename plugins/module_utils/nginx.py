@@ -880,12 +880,35 @@ def workers_of(master: int, proc: Path = Path("/proc")) -> set[int]:
     return workers
 
 
-def wait_for_new_workers(master: int, old: set[int], timeout: float, proc: Path = Path("/proc")) -> bool:
-    """Wait (seconds) until the master runs workers that are all new; False where it keeps the old ones."""
+def wait_for_new_workers(
+    master: int, old: set[int], timeout: float, gave_up: Callable[[], bool], proc: Path = Path("/proc")
+) -> bool:
+    """Wait (seconds) until the master runs workers that are all new; False where it keeps the old ones.
+
+    :param gave_up: says whether the master has said that it will not have new ones.
+    """
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         workers = workers_of(master, proc)
         if workers and not workers & old:
             return True
+        if gave_up():
+            return False
         time.sleep(0.05)
     return False
+
+
+def errors_since(log: Path, size: int) -> list[str]:
+    """Return the grave errors that were logged after the log had a certain size (bytes)."""
+    try:
+        with log.open("rb") as handle:
+            handle.seek(size)
+            lines = handle.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if "[emerg]" in line]
+
+
+def is_final(errors: Sequence[str]) -> bool:
+    """Say whether nginx has given a configuration up: to bind an address, it tries several times."""
+    return any("bind() to" not in line for line in errors)

@@ -125,7 +125,7 @@ TLS = {
     "key": Field("str", "With `files`: the key, a path on the host."),
 }
 
-VARIABLES = Field("scalar", "A value.")
+VARIABLES = Field("scalar", "A value.", rule=lambda value: _text(value))
 
 APP = {
     "name": Field("str", "Unit, user, paths.", required=True, pattern=NAME, rule=lambda value: _not_reserved(value)),
@@ -238,6 +238,10 @@ def _inside(value: str) -> str | None:
     return None
 
 
+def _text(value: Any) -> str | None:
+    return "expected text without a NUL character" if isinstance(value, str) and "\0" in value else None
+
+
 def _not_reserved(value: str) -> str | None:
     return "is the name of a user or service of the system, choose another" if value in RESERVED_NAMES else None
 
@@ -259,34 +263,52 @@ def _source(app: Mapping[str, Any], path: str) -> list[str]:
     return mistakes
 
 
+def _image(app: Mapping[str, Any], path: str) -> list[str]:
+    if not app["source"]["image"]:
+        return []
+    return [
+        f"{path}.source.image: container images are not available in this version, use path, git, archive or package"
+    ]
+
+
+def _callable(app: Mapping[str, Any], path: str) -> list[str]:
+    if app["wsgi"]:
+        return []
+    return [f"{path}.wsgi: missing, expected module:callable or a factory call such as shop:create_app()"]
+
+
 def _server(app: Mapping[str, Any], path: str) -> list[str]:
-    mistakes = []
-    if app["server"] != "gunicorn":
-        mistakes.append(f"{path}.server: {app['server']} is not available in this version, use gunicorn")
-    if app["source"]["image"]:
-        mistakes.append(
-            f"{path}.source.image: container images are not available in this version, use path, git, archive or package"
-        )
-    elif not app["wsgi"]:
-        mistakes.append(f"{path}.wsgi: missing, expected module:callable or a factory call such as shop:create_app()")
-    for server in ("uwsgi", "mod_wsgi", "container"):
-        if app[server]:
-            mistakes.append(f"{path}.{server}: settings of a server that is not available in this version")
-    return mistakes + gunicorn.mistakes(app["gunicorn"], f"{path}.gunicorn")
+    if app["server"] == "gunicorn":
+        return []
+    return [f"{path}.server: {app['server']} is not available in this version, use gunicorn"]
 
 
-def _directives(app: Mapping[str, Any], path: str) -> list[str]:
-    mistakes = [
+def _gunicorn(app: Mapping[str, Any], path: str) -> list[str]:
+    return gunicorn.mistakes(app["gunicorn"], f"{path}.gunicorn")
+
+
+def _other_servers(app: Mapping[str, Any], path: str) -> list[str]:
+    return [
+        f"{path}.{server}: settings of a server that is not available in this version"
+        for server in ("uwsgi", "mod_wsgi", "container")
+        if app[server]
+    ]
+
+
+def _limits(app: Mapping[str, Any], path: str) -> list[str]:
+    return [
         f"{path}.limits.{name}: not a resource limit of systemd{nearest(name, LIMITS)}"
         for name in app["limits"]
         if name not in LIMITS
     ]
-    mistakes += [
+
+
+def _unit(app: Mapping[str, Any], path: str) -> list[str]:
+    return [
         f"{path}.unit.{name}: cannot be set here, {RESERVED_DIRECTIVES[name]}"
         for name in app["unit"]
         if name in RESERVED_DIRECTIVES
     ]
-    return mistakes
 
 
 def _tls(app: Mapping[str, Any], path: str) -> list[str]:
@@ -306,13 +328,30 @@ def _variables(app: Mapping[str, Any], path: str) -> list[str]:
 
 
 def _not_yet(app: Mapping[str, Any], path: str) -> list[str]:
-    mistakes = [f"{path}.{key}: not available in this version" for key in NOT_YET if app[key]]
-    if app["checks"]["audit"]:
-        mistakes.append(f"{path}.checks.audit: not available in this version")
-    return mistakes
+    return [f"{path}.{key}: not available in this version" for key in NOT_YET if app[key]]
 
 
-SCHEMA = Schema(APP, rules=(_source, _server, _directives, _tls, _variables, _not_yet))
+def _audit(app: Mapping[str, Any], path: str) -> list[str]:
+    return [f"{path}.checks.audit: not available in this version"] if app["checks"]["audit"] else []
+
+
+#: One rule for each thing: a rule is left out where a key that it reads has a mistake already.
+RULES = (
+    _source,
+    _image,
+    _callable,
+    _server,
+    _gunicorn,
+    _other_servers,
+    _limits,
+    _unit,
+    _tls,
+    _variables,
+    _not_yet,
+    _audit,
+)
+
+SCHEMA = Schema(APP, rules=RULES)
 
 
 class SpecError(Exception):

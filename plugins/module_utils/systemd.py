@@ -161,15 +161,15 @@ def write_file(path: Path, content: str, mode: int, group: int = 0) -> bool:
     """
     try:
         facts = path.stat()
-        if path.read_text() == content and facts.st_mode & 0o7777 == mode and facts.st_gid == group:
+        if path.read_bytes() == content.encode() and facts.st_mode & 0o7777 == mode and facts.st_gid == group:
             return False
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode())
         os.fchmod(descriptor, mode)
         if os.geteuid() == 0:
             os.fchown(descriptor, 0, group)

@@ -346,6 +346,13 @@ def ensure(
         raise VirtualenvError(f"{error.filename or venvs}: {error.strerror or error}", build.step) from error
 
 
+def tidy(venvs: Path) -> None:
+    """Remove what builds that died left aside; the caller holds the app's lock."""
+    if venvs.is_dir():
+        for leftover in (*venvs.glob(".build-*"), *venvs.glob(".old-*")):
+            _remove(leftover)
+
+
 def _known(final: Path, name: str) -> Built | None:
     """Return the complete virtualenv ``final``, when there is one whose interpreter still exists."""
     try:
@@ -387,7 +394,7 @@ def _remove(path: Path) -> None:
 _LIBC = ctypes.CDLL(None)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies (PR_SET_PDEATHSIG): no installer outlives a killed run."""
     _LIBC.prctl(1, signal.SIGKILL)
 
@@ -421,9 +428,7 @@ class _Build:
 
     def clean(self) -> None:
         """Remove what this build, or one that died, left aside."""
-        if self.venvs.is_dir():
-            for leftover in (*self.venvs.glob(".build-*"), *self.venvs.glob(".old-*")):
-                _remove(leftover)
+        tidy(self.venvs)
 
     def run(self) -> Built:
         """Build, and rename into place."""
@@ -651,7 +656,7 @@ class _Build:
                 text=True,
                 errors="replace",
                 timeout=_TIMEOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:

@@ -178,9 +178,11 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     NginxError,
     SelfSigned,
     candidate_of,
+    errors_since,
     explain,
     for_host,
     install,
+    is_final,
     locked,
     made_certificates,
     overlay,
@@ -396,10 +398,11 @@ def reloaded(module: AnsibleModule) -> dict[str, Any]:
         size = log.stat().st_size if log.is_file() else 0
         old = workers_of(master)
         _systemctl("reload", service)
-        if not wait_for_new_workers(master, old, RELOAD_TIMEOUT):
+        if not wait_for_new_workers(master, old, RELOAD_TIMEOUT, lambda: is_final(errors_since(log, size))):
+            said = "\n".join(errors_since(log, size)[-5:]) or f"{log} says nothing"
             raise NginxError(
-                f"nginx goes on with the configuration before: no new workers within {RELOAD_TIMEOUT} s of the reload.\n"
-                + _log_since(log, size)
+                "nginx was asked to take the new configuration and goes on with the old one; the next run asks again.\n"
+                + said
             )
     PENDING.unlink(missing_ok=True)
     return {"changed": True}
@@ -419,17 +422,6 @@ def _systemctl(verb: str, service: str) -> None:
         journal = ["journalctl", "--unit", service, "--lines", "10", "--no-pager", "--output", "cat"]
         lines = subprocess.run(journal, capture_output=True, text=True, check=False).stdout
         raise NginxError(f"systemctl {verb} {service} failed: {done.stderr.strip()}\n{lines.strip()}")
-
-
-def _log_since(log: Path, size: int) -> str:
-    """Return the last errors that were logged after the log had a certain size (bytes)."""
-    try:
-        with log.open("rb") as handle:
-            handle.seek(size)
-            lines = handle.read().decode(errors="replace").splitlines()
-    except OSError:
-        return f"{log} cannot be read"
-    return "\n".join([line for line in lines if "[emerg]" in line or "[alert]" in line][-5:]) or f"{log} says nothing"
 
 
 if __name__ == "__main__":

@@ -151,10 +151,17 @@ def main() -> None:
         given["release"] = wanted
     layout = Layout(app["name"])
     engine = Engine(Request(app=app, secrets=hidden["secrets"], **given), layout, Systemd())
+    if module.check_mode and module.params["state"] != "proved":
+        # What the steps before would have proved is not there.
+        module.exit_json(changed=True)
     if module.check_mode:
-        module.exit_json(**engine.predict())
+        try:
+            module.exit_json(**engine.predict())
+        except DeployError as refused:
+            module.fail_json(msg=f"{app['name']} on {engine.request.host}: the release {refused}")
     try:
-        with claim(layout.lock, run, dead) as held:
+        # A release command or a switch must come to its end, even of a run whose controller is gone.
+        with claim(layout.lock, run, dead, expendable=module.params["state"] == "proved") as held:
             if wanted:
                 held.content["action"] = "rollback"
             try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,9 @@ def _process_space() -> str:
 def _started(pid: int) -> str:
     """Return when a process started, or "gone"; where /proc does not tell, whether it is there at all."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # A zombie has ended; that nobody asked for its exit status does not bring it back.
+        return "gone" if facts[0] in "ZX" else facts[19]
     except OSError:
         pass
     if Path("/proc/self/stat").exists():

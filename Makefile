@@ -1,0 +1,75 @@
+# Everything sets itself up: `make demo` and `make test` need no step before them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+
+# What runs is this clone's own, wherever `make` is called from.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+STAMP := .venv/.stamp
+LINK := .cache/collections/ansible_collections/flaskops/server
+PLAYBOOK := ansible-playbook --inventory inventories/demo
+
+##@ Try it
+demo: setup ## one container as a server, the shop on it, fetched over HTTPS
+	@python tools/demo.py up $(ARGS)
+
+deploy: demo-there ## deploy to the demo what changed in examples/shop (ARGS='-e ...')
+	@$(PLAYBOOK) playbooks/deploy.yml $(ARGS)
+
+rollback: demo-there ## return to the demo's previous good release, or to ID=...
+	@$(PLAYBOOK) playbooks/rollback.yml $(if $(ID),-e release=$(ID)) $(ARGS)
+
+status: demo-there ## what is live on the demo
+	@$(PLAYBOOK) playbooks/status.yml $(ARGS)
+
+demo-clean: setup ## remove all that `make demo` made
+	@python tools/demo.py clean
+
+##@ Develop
+test: setup ## lint, unit and template tests, every Molecule scenario
+	@python tools/run_tests.py lint unit molecule
+
+lint: setup ## ruff, mypy, yamllint, ansible-lint
+	@python tools/run_tests.py lint
+
+unit: setup ## unit and template tests (ARGS='-k ...')
+	@pytest $(ARGS)
+
+molecule: setup ## one scenario: ROLE=nginx, and STEP=converge to stop there (all where ROLE is not given)
+	@python tools/run_tests.py molecule $(if $(ROLE),--scenario $(ROLE)) $(if $(STEP),--step $(STEP))
+
+bench: setup ## timings over SSH, ours against a plain playbook (minutes)
+	@python bench/run.py $(ARGS)
+
+clean: ## remove all that this Makefile made: demo, test hosts, images, caches, .venv
+	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/demo.py clean; fi
+	@if command -v docker >/dev/null; then python3 tools/testhosts.py remove; fi
+	@rm -rf .ansible .cache .mypy_cache .pytest_cache .ruff_cache .venv
+
+##@ This
+help: ## this list
+	@awk -F ':.*## ' '/^##@ ./ { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) | $(LINK)
+
+$(STAMP): requirements-dev.txt tools/bootstrap
+	@tools/bootstrap
+	@touch $@
+
+# Ansible finds a collection by its path: this one leads back here.
+$(LINK):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
+
+demo-host: setup
+	@python tools/demo.py host
+
+demo-there: setup
+	@python tools/demo.py there
+
+.PHONY: demo deploy rollback status demo-clean test lint unit molecule bench clean help setup demo-host demo-there

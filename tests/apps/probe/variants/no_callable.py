@@ -1,0 +1,3 @@
+"""Has no ``create_app``."""
+
+WITHOUT_CALLABLE = True

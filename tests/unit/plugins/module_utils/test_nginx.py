@@ -1,0 +1,520 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is refused in a site, what comes of it, and that a configuration is changed as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.server.plugins.module_utils import nginx
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
+    MARK,
+    Change,
+    File,
+    NginxError,
+    SelfSigned,
+    SitesError,
+    candidate_of,
+    certificate_names,
+    explain,
+    for_host,
+    install,
+    overlay,
+    plan_certificates,
+    plan_files,
+    plan_modes,
+    remove_leftovers,
+    resolve_sites,
+    sites_of_apps,
+    try_configuration,
+    version_of,
+    wait_for_new_workers,
+    workers_of,
+)
+
+SITE = {"name": "shop", "server_names": ["shop.example.org"], "upstream": "unix:/srv/shop/live/http.sock"}
+
+
+def mistakes(*sites: Any) -> list[str]:
+    with pytest.raises(SitesError) as caught:
+        resolve_sites(list(sites))
+    return caught.value.mistakes
+
+
+# --- Sites -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_site_gets_its_defaults() -> None:
+    (site,) = resolve_sites([SITE])
+    assert site["state"] == "present"
+    assert site["upstream"] == ["unix:/srv/shop/live/http.sock"]
+    assert site["default"] is False
+    assert site["file"] == "sites-enabled/shop.conf"
+    assert site["tls"] == {"mode": "self_signed", "certificate": None, "key": None, "redirect": True}
+    assert (site["certificate"], site["key"]) == ("self-signed/shop.crt", "self-signed/shop.key")
+    assert site["certificate_names"] == ["shop.example.org"]
+    assert site["timeouts"] == {"connect": None, "send": None, "read": None}
+    assert site["rate_limit"] is None
+
+
+def test_a_site_without_names_is_the_default_server() -> None:
+    (site,) = resolve_sites([SITE | {"server_names": []}])
+    assert site["default"] is True
+
+
+def test_all_mistakes_come_in_one_message_with_their_paths() -> None:
+    with pytest.raises(SitesError) as caught:
+        resolve_sites([SITE | {"upstrem": "x"}, {"name": "Shop", "upstream": 8000}])
+    assert str(caught.value) == (
+        "3 mistakes in the sites, nothing was touched:\n"
+        "  - nginx_sites[0].upstrem: unknown key, did you mean upstream?\n"
+        "  - nginx_sites[1].name: expected a string matching [a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\n"
+        "  - nginx_sites[1].upstream: expected a string or a list, got a whole number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("upstream", "http://127.0.0.1:8000", "(without a scheme)"),
+        ("upstream", "127.0.0.1", "expected unix:/PATH or HOST:PORT"),
+        ("upstream", ["127.0.0.1:1", "x;y"], "expected unix:/PATH or HOST:PORT"),
+        ("server_names", ["bücher.example.org"], "expected the name as browsers send it: xn--bcher-kva.example.org"),
+        ("server_names", ["two words"], "expected a host name"),
+        ("server_names", ["a.example.org;"], "expected a host name"),
+        ("server_names", ["~^a b$"], "expected a regular expression without"),
+        ("static", [{"url": "static/", "paths": ["/srv/a"]}], "static[0].url: expected a string matching"),
+        ("static", [{"url": "/static/", "paths": ["srv/a"]}], "static[0].paths[0]: expected an absolute path"),
+        ("static", [{"url": "/static/", "paths": ["/srv/../etc"]}], "static[0].paths[0]: expected an absolute path"),
+        ("static", [{"url": "/static/", "paths": ["/srv/$a"]}], "static[0].paths[0]: expected a path without"),
+        ("static", [{"url": "/static/", "paths": []}], "static[0].paths: expected at least one"),
+        ("static", [{"url": "/s", "paths": ["/a"]}, {"url": "/s/", "paths": ["/a"]}], "static[1].url: is there twice"),
+        ("static", [{"url": "/", "paths": ["/a"]}], "static[0].url: / belongs to the upstream"),
+        ("tls", {"mode": "file"}, "tls.mode: expected one of self_signed, files, none, did you mean files?"),
+        ("tls", {"mode": "files", "certificate": "/a"}, "tls.key: missing"),
+        ("tls", {"certificate": "/a"}, "tls.certificate: goes with mode files"),
+        ("headers", {"X-A": ["b"]}, "headers: expected a string for X-A"),
+        ("headers", {"X A": "b"}, "headers: expected names of headers"),
+        ("headers", {"X-A": "b\nc"}, "headers: expected one line for X-A"),
+        ("directives", {"gzip": [["on"]]}, "directives: expected a list of plain values for gzip"),
+        ("directives", {"location /": {"return": [None]}}, "directives: expected a list of plain values for return"),
+        ("client_max_body_size", "5 MB", "client_max_body_size: expected"),
+        ("timeouts", {"read": "soon"}, "timeouts.read: expected"),
+        ("rate_limit", {"rate": "10"}, r"rate_limit.rate: expected a string matching"),
+        ("default", "yes", "default: expected true or false"),
+    ],
+)
+def test_what_is_refused(key: str, value: Any, expected: str) -> None:
+    (mistake,) = mistakes(SITE | {key: value})
+    assert mistake.startswith(f"nginx_sites[0].{key}")
+    assert expected in mistake
+
+
+def test_what_sites_must_not_share() -> None:
+    assert mistakes(SITE, SITE | {"server_names": ["b.example.org"]}) == [
+        "nginx_sites[1].name: used by nginx_sites[0] (shop) too"
+    ]
+    assert mistakes(SITE, SITE | {"name": "b", "server_names": ["Shop.example.org"]}) == [
+        "nginx_sites[1].server_names[0]: used by nginx_sites[0] (shop) too"
+    ]
+    assert mistakes(SITE | {"name": "a.b"}, SITE | {"name": "a-b", "server_names": ["b.example.org"]}) == [
+        "nginx_sites[1].name: used by nginx_sites[0] (a.b) too"
+    ]
+    assert mistakes(SITE | {"default": True}, {"name": "b", "upstream": "localhost:1"}) == [
+        "nginx_sites[1] (b): is a default server, as nginx_sites[0] (shop) is; give one of them server_names"
+    ]
+
+
+def test_an_absent_site_needs_nothing_and_takes_nothing() -> None:
+    sites = resolve_sites([{"name": "old", "state": "absent"}, SITE | {"default": True}])
+    assert sites[0]["state"] == "absent"
+
+
+def test_a_site_must_serve_something() -> None:
+    (mistake,) = mistakes({"name": "empty", "server_names": ["a.example.org"]})
+    assert mistake.startswith("nginx_sites[0].upstream: missing")
+
+
+@pytest.mark.parametrize("value", ["unix:/run/a.sock", "10.0.0.1:80 weight=2 backup", "[::1]:8000", "app.internal:80"])
+def test_upstreams(value: str) -> None:
+    assert resolve_sites([SITE | {"upstream": value}])[0]["upstream"] == [value]
+
+
+def test_a_header_in_another_case_is_the_same_header() -> None:
+    (site,) = resolve_sites([SITE | {"headers": {"x-frame-options": None}, "upstream_headers": {"HOST": "a"}}])
+    assert site["headers"] == {"X-Frame-Options": None}
+    assert site["upstream_headers"] == {"Host": "a"}
+
+
+def test_what_a_certificate_can_say_of_names() -> None:
+    names = [
+        "A.example.org",
+        ".b.example.org",
+        "*.c.example.org",
+        "d.*",
+        "~^e$",
+        "_",
+        "10.0.0.1",
+        "[::1]",
+        "a.example.org",
+    ]
+    assert certificate_names(names) == [
+        "a.example.org",
+        "b.example.org",
+        "*.b.example.org",
+        "*.c.example.org",
+        "10.0.0.1",
+        "::1",
+    ]
+
+
+# --- The sites of apps -------------------------------------------------------------------------------------------------
+
+
+def test_the_site_of_an_app() -> None:
+    app = {
+        "name": "shop",
+        "server": "gunicorn",
+        "domains": ["shop.example.org"],
+        "static": [{"url": "/static/", "path": "./shop/static/"}],
+        "tls": {"mode": "files", "certificate": "/a.crt", "key": "/a.key"},
+        "nginx": {"client_max_body_size": "50m", "rate_limit": None, "headers": {}},
+    }
+    (site,) = sites_of_apps([app])
+    assert site == {
+        "name": "shop",
+        "server_names": ["shop.example.org"],
+        "upstream": "unix:/srv/shop/live/http.sock",
+        "static": [
+            {
+                "url": "/static/",
+                "paths": [
+                    "/srv/shop/live/app/shop/static",
+                    "/srv/shop/live/bridge/app/shop/static",
+                    "/srv/shop/live/bridge/bridge/app/shop/static",
+                ],
+            }
+        ],
+        "tls": {"mode": "files", "certificate": "/a.crt", "key": "/a.key"},
+        "client_max_body_size": "50m",
+        "headers": {},
+    }
+    assert resolve_sites([site])
+
+
+def test_the_smallest_app_is_the_default_server_with_a_certificate_of_its_own() -> None:
+    (site,) = resolve_sites(sites_of_apps([{"name": "shop"}]))
+    assert (site["default"], site["tls"]["mode"]) == (True, "self_signed")
+
+
+def test_two_apps_without_domains_are_named() -> None:
+    with pytest.raises(SitesError, match="shop and blog have no domains"):
+        sites_of_apps([{"name": "shop", "domains": []}, {"name": "blog"}])
+
+
+# --- The text ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "ipv6", "kept"),
+    [
+        ((1, 22, 1), True, ["old", "six", "old six", "plain"]),
+        ((1, 25, 1), False, ["new", "plain"]),
+        ((1, 26, 3), True, ["new", "six", "plain"]),
+        (None, False, ["new", "plain"]),
+    ],
+)
+def test_lines_for_some_hosts_only(version: tuple[int, ...] | None, ipv6: bool, kept: list[str]) -> None:
+    text = "old; #: nginx<1.25.1\nnew; #: nginx>=1.25.1\nsix; #: ipv6\nold six; #: nginx<1.25.1 ipv6\nplain;\n"
+    assert for_host(text, version, ipv6) == "".join(f"{line};\n" for line in kept)
+
+
+def test_other_comments_stay() -> None:
+    text = "a; # nginx>=1.25.1\nb; #: whatever\n"
+    assert for_host(text, (1, 0), False) == text
+
+
+def test_versions() -> None:
+    assert version_of("nginx version: nginx/1.22.1\n") == (1, 22, 1)
+    assert version_of("1.26.3-3+deb13u1") == (1, 26, 3)
+    assert version_of("(none)") is None
+
+
+def test_a_message_shows_the_line_and_the_real_path(tmp_path: Path) -> None:
+    candidate = tmp_path / "nginx.candidate-x"
+    candidate.mkdir()
+    (candidate / "shop.conf").write_text("one\ntwo\nthree\nfour\n")
+    output = f'nginx: [emerg] unknown directive "two" in {candidate}/shop.conf:2\n'
+    assert explain(output, str(candidate), "/etc/nginx", context=1) == (
+        'nginx: [emerg] unknown directive "two" in /etc/nginx/shop.conf:2\n'
+        "/etc/nginx/shop.conf:\n"
+        "     1 one\n"
+        ">    2 two\n"
+        "     3 three"
+    )
+
+
+# --- The change --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A configuration as Debian's package leaves it, more or less."""
+    root = tmp_path / "etc" / "nginx"
+    for directory in ("sites-available", "sites-enabled"):
+        (root / directory).mkdir(parents=True)
+    (root / "nginx.conf").write_text("include sites-enabled/*;\n")
+    (root / "sites-available" / "default").write_text("default\n")
+    (root / "sites-enabled" / "default").symlink_to(root / "sites-available" / "default")
+    return root
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> str:
+    """An nginx that refuses a configuration with the word `broken` in it."""
+    program = tmp_path / "nginx"
+    program.write_text('#!/bin/sh\nif grep -rn broken "$(dirname "$3")" >&2; then exit 1; fi\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """All files below a directory; of links, where they lead."""
+    return {
+        str(path.relative_to(root)): f"-> {os.readlink(path)}" if path.is_symlink() else path.read_text()
+        for path in sorted(root.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def ours(path: str, text: str = "") -> File:
+    return File(path, f"# {MARK}\n{text}", owned=True)
+
+
+def test_nothing_to_change(root: Path) -> None:
+    assert plan_files(root, [File("nginx.conf", "include sites-enabled/*;\n")]) == []
+
+
+def test_a_new_a_changed_and_an_unwanted_file(root: Path) -> None:
+    changes = plan_files(
+        root,
+        [
+            File("nginx.conf", "new\n", backup=True),
+            ours("sites-enabled/shop.conf"),
+            File("sites-enabled/default", link="sites-available/default"),
+            File("sites-enabled/missing.conf", owned=True),
+        ],
+    )
+    assert [change.path for change in changes] == [
+        "nginx.conf",
+        "nginx.conf.orig",
+        "sites-enabled/shop.conf",
+        "sites-enabled/default",
+    ]
+    assert changes[0].shown == ("include sites-enabled/*;\n", "new\n")
+    install(root, changes, lambda: None)
+    assert tree(root) == {
+        "nginx.conf": "new\n",
+        "nginx.conf.orig": "include sites-enabled/*;\n",
+        "sites-available/default": "default\n",
+        "sites-enabled/shop.conf": f"# {MARK}\n",
+    }
+
+
+def test_the_first_foreign_version_is_the_one_that_is_kept(root: Path) -> None:
+    for text in ("one\n", "two\n"):
+        install(root, plan_files(root, [File("nginx.conf", text, backup=True)]), lambda: None)
+    assert (root / "nginx.conf.orig").read_text() == "include sites-enabled/*;\n"
+
+
+def test_somebodys_own_files_are_left_alone(root: Path) -> None:
+    (root / "sites-enabled" / "shop.conf").write_text("mine\n")
+    with pytest.raises(NginxError, match=r"shop.conf is there and was not written by this role"):
+        plan_files(root, [ours("sites-enabled/shop.conf")])
+    assert plan_files(root, [File("sites-enabled/shop.conf", owned=True)]) == []
+    (root / "sites-enabled" / "default").unlink()
+    (root / "sites-enabled" / "default").write_text("mine\n")
+    assert plan_files(root, [File("sites-enabled/default", link="sites-available/default")]) == []
+
+
+def test_permissions_are_put_right(root: Path) -> None:
+    (root / "nginx.conf").chmod(0o600)
+    (change,) = plan_files(root, [File("nginx.conf", "include sites-enabled/*;\n")])
+    assert change.only_mode
+    install(root, [change], lambda: None)
+    assert stat.S_IMODE((root / "nginx.conf").stat().st_mode) == 0o644
+
+
+def test_a_candidate_is_a_copy_that_disappears(root: Path, fake: str) -> None:
+    before = tree(root)
+    with candidate_of(root) as candidate:
+        assert candidate.parent == root.parent
+        assert stat.S_IMODE(candidate.stat().st_mode) == 0o700
+        overlay(candidate, plan_files(root, [ours("sites-enabled/shop.conf", "broken\n")]))
+        assert tree(candidate).items() >= before.items()
+        accepted, words = try_configuration(fake, candidate / "nginx.conf")
+        assert not accepted
+        assert f"{candidate}/sites-enabled/shop.conf:2:broken" in words
+    assert not candidate.exists()
+    assert tree(root) == before
+
+
+def test_a_candidate_is_removed_when_something_goes_wrong(root: Path) -> None:
+    with pytest.raises(RuntimeError), candidate_of(root):
+        raise RuntimeError
+    assert [path.name for path in root.parent.iterdir()] == ["nginx"]
+
+
+def test_a_candidate_leaves_pipes_and_sockets_out(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    with candidate_of(root) as candidate:
+        assert not (candidate / "pipe").exists()
+
+
+def test_what_a_link_leads_to_is_not_written_through_it(root: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("kept\n")
+    shutil.rmtree(root / "sites-enabled")
+    (root / "sites-enabled").symlink_to(elsewhere)
+    (elsewhere / "nginx.conf").write_text("linked\n")
+    (root / "nginx.conf").unlink()
+    (root / "nginx.conf").symlink_to(elsewhere / "nginx.conf")
+    changes = plan_files(root, [ours("sites-enabled/shop.conf"), File("nginx.conf", "new\n")])
+    with candidate_of(root) as candidate:
+        overlay(candidate, changes)
+        assert (candidate / "sites-enabled" / "kept").exists()
+        assert (candidate / "nginx.conf").read_text() == "new\n"
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["kept", "nginx.conf"]
+    assert (elsewhere / "nginx.conf").read_text() == "linked\n"
+
+
+def test_a_result_that_does_not_verify_is_taken_back(root: Path) -> None:
+    before = tree(root)
+    changes = plan_files(
+        root,
+        [
+            File("nginx.conf", "new\n"),
+            ours("sites-enabled/shop.conf"),
+            File("sites-enabled/default", link="sites-available/default"),
+        ],
+    )
+    with pytest.raises(NginxError, match="no good"):
+        install(root, changes, lambda: "no good")
+    assert tree(root) == before
+    assert [path.name for path in root.parent.iterdir()] == ["nginx"]
+
+
+def test_a_failure_in_the_middle_is_taken_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree(root)
+    written = nginx._write
+
+    def full(path: Path, content: bytes, mode: int) -> None:
+        if path.name == "shop.conf":
+            raise OSError(28, "No space left on device")
+        written(path, content, mode)
+
+    monkeypatch.setattr(nginx, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        install(root, plan_files(root, [File("nginx.conf", "new\n"), ours("sites-enabled/shop.conf")]), lambda: None)
+    assert tree(root) == before
+
+
+def test_what_killed_runs_leave_is_removed(root: Path) -> None:
+    before = tree(root)
+    (root.parent / "nginx.candidate-dead").mkdir()
+    (root.parent / "nginx.candidate-dead" / "nginx.conf").write_text("x")
+    (root / "sites-enabled" / ".shop.conf.candidate-new").write_text("x")
+    remove_leftovers(root)
+    assert tree(root) == before
+    assert [path.name for path in root.parent.iterdir()] == ["nginx"]
+
+
+# --- Certificates ------------------------------------------------------------------------------------------------------
+
+OPENSSL = shutil.which("openssl") or ""
+needs_openssl = pytest.mark.skipif(not OPENSSL, reason="needs openssl")
+
+
+def wanted(*names: str, days: int = 90) -> SelfSigned:
+    return SelfSigned("self-signed/shop.crt", "self-signed/shop.key", names, days)
+
+
+@needs_openssl
+def test_a_certificate_is_made_once(root: Path) -> None:
+    one = wanted("shop.example.org", "*.example.org", "10.0.0.1", "::1")
+    assert plan_certificates(root, [one], OPENSSL) == [one]
+    with candidate_of(root) as candidate:
+        changes = nginx.made_certificates(candidate, [one], OPENSSL)
+        install(root, changes, lambda: None)
+    assert stat.S_IMODE((root / one.key).stat().st_mode) == 0o600
+    assert stat.S_IMODE((root / one.certificate).stat().st_mode) == 0o644
+    assert plan_certificates(root, [one], OPENSSL) == []
+    assert plan_modes(root, [one]) == []
+    assert all("PRIVATE" not in "".join(change.shown) for change in changes)
+
+
+@needs_openssl
+def test_a_certificate_is_made_anew_for_other_names_or_when_it_runs_out(root: Path) -> None:
+    nginx.make_certificate(wanted("a.example.org"), root, OPENSSL)
+    assert plan_certificates(root, [wanted("b.example.org")], OPENSSL)
+    nginx.make_certificate(wanted("a.example.org", days=29), root, OPENSSL)
+    assert plan_certificates(root, [wanted("a.example.org")], OPENSSL)
+    (root / "self-signed" / "shop.key").unlink()
+    assert plan_certificates(root, [wanted("a.example.org")], OPENSSL)
+
+
+@needs_openssl
+def test_an_open_key_is_closed(root: Path) -> None:
+    nginx.make_certificate(wanted("a.example.org"), root, OPENSSL)
+    (root / "self-signed" / "shop.key").chmod(0o644)
+    assert plan_modes(root, [wanted("a.example.org")]) == [
+        Change("self-signed/shop.key", 0o600, shown=("mode 0644\n", "mode 0600\n"), only_mode=True)
+    ]
+
+
+@needs_openssl
+def test_a_name_too_long_for_a_subject(root: Path) -> None:
+    name = f"{'a' * 60}.{'b' * 60}.example.org"
+    nginx.make_certificate(wanted(name), root, OPENSSL)
+    assert plan_certificates(root, [wanted(name)], OPENSSL) == []
+
+
+# --- The reload --------------------------------------------------------------------------------------------------------
+
+
+def process(proc: Path, number: int, parent: int, title: str) -> None:
+    (proc / str(number)).mkdir(parents=True)
+    (proc / str(number) / "stat").write_text(f"{number} (nginx) S {parent} 1 1")
+    (proc / str(number) / "cmdline").write_text(f"nginx: {title}\0")
+
+
+def test_workers_are_the_masters_own_that_still_work(tmp_path: Path) -> None:
+    process(tmp_path, 10, 1, "master process /usr/sbin/nginx")
+    process(tmp_path, 11, 10, "worker process")
+    process(tmp_path, 12, 10, "worker process is shutting down")
+    process(tmp_path, 13, 10, "cache manager process")
+    process(tmp_path, 14, 9, "worker process")
+    assert workers_of(10, tmp_path) == {11}
+    assert wait_for_new_workers(10, {12}, 1, lambda: False, tmp_path)
+    assert not wait_for_new_workers(10, {11}, 0.1, lambda: False, tmp_path)
+    assert not wait_for_new_workers(10, {11}, 60, lambda: True, tmp_path)
+
+
+def test_errors_since(tmp_path: Path) -> None:
+    log = tmp_path / "error.log"
+    log.write_text("[emerg] old\n")
+    size = log.stat().st_size
+    with log.open("a") as file:
+        file.write("[notice] x\n[emerg] bind() to 0.0.0.0:80 failed\n")
+    assert nginx.errors_since(log, size) == ["[emerg] bind() to 0.0.0.0:80 failed"]
+    assert not nginx.is_final(nginx.errors_since(log, size))
+    with log.open("a") as file:
+        file.write("[emerg] still could not bind()\n")
+    assert nginx.is_final(nginx.errors_since(log, size))
+    assert nginx.errors_since(tmp_path / "missing", 0) == []

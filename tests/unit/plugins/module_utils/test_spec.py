@@ -1,0 +1,214 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The public interface: what each rule refuses and how it says so, and what is filled in."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.server.plugins.module_utils.spec import (
+    APP,
+    NOT_YET,
+    RESERVED_DIRECTIVES,
+    RESERVED_NAMES,
+    SpecError,
+    is_credential_url,
+    resolve,
+    resolve_one,
+)
+
+SECRET = "hunter2-hunter2"
+SHOP: dict[str, Any] = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:create_app()", "domains": ["a.example"]}
+KINDS = "path, git, archive, package, image"
+NAMED = "flask_apps[0].name: expected a string matching [a-z][a-z0-9-]{0,30}"
+
+
+def mistakes(*apps: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        resolve(list(apps))
+    assert SECRET not in str(caught.value)
+    assert all(mistake in str(caught.value) for mistake in caught.value.mistakes)
+    return [mistake.removeprefix("flask_apps[0].") for mistake in caught.value.mistakes]
+
+
+ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
+    ({"nmae": "shop"}, "nmae: unknown key, did you mean name?"),
+    ({"source": {"gti": SECRET}}, "source.gti: unknown key, did you mean git?"),
+    ({"source": None}, "source: missing, expected a dictionary"),
+    ({"source": "."}, "source: expected a dictionary, got a string"),
+    ({"source": {}}, f"source: expected exactly one of {KINDS}, got none"),
+    ({"source": {"path": ".", "git": SECRET}}, f"source: expected exactly one of {KINDS}, got path and git"),
+    ({"source": {"path": ".", "version": "1"}}, "source.version: goes with git"),
+    ({"source": {"path": ".", "checksum": "sha256:" + "0" * 64}}, "source.checksum: goes with archive"),
+    (
+        {"source": {"archive": "https://e.org/a.tar"}},
+        "source.checksum: missing, expected sha256:... because the archive is fetched from a URL",
+    ),
+    (
+        {"source": {"archive": "a.tar", "checksum": SECRET}},
+        "source.checksum: expected a string matching sha256:[0-9a-f]{64}",
+    ),
+    (
+        {"source": {"image": "shop:1"}},
+        "source.image: container images are not available in this version, use path, git, archive or package",
+    ),
+    *(
+        ({"source": {"path": ".", "subdir": path}}, "source.subdir: expected a path below the app's directory")
+        for path in ("/etc", "..", "a/../../b", ".", "./")
+    ),
+    *(({"name": name}, NAMED.partition(".")[2]) for name in ("Shop", "1shop", "a_b", "a" * 32, "a.b", "", "shop\n")),
+    ({"name": "nginx"}, "name: is the name of a user or service of the system, choose another"),
+    ({"wsgi": None}, "wsgi: missing, expected module:callable or a factory call such as shop:create_app()"),
+    ({"wsgi": "shop.py"}, r"wsgi: expected a string matching [A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?"),
+    (
+        {"server": "gunicron"},
+        "server: expected one of gunicorn, uwsgi, mod_wsgi, container, did you mean gunicorn?",
+    ),
+    ({"server": "uwsgi"}, "server: uwsgi is not available in this version, use gunicorn"),
+    ({"uwsgi": {"harakiri": 3}}, "uwsgi: settings of a server that is not available in this version"),
+    ({"gunicorn": {"time_out": 5}}, "gunicorn.time_out: not a setting of Gunicorn, did you mean timeout?"),
+    ({"gunicorn": {"daemon": True}}, "gunicorn.daemon: cannot be set here, systemd keeps the process"),
+    ({"gunicorn": {"post_fork": "f"}}, "gunicorn.post_fork: a Python function, which YAML cannot express"),
+    ({"gunicorn": {"graceful_timeout": "9"}}, "gunicorn.graceful_timeout: expected a whole number of seconds"),
+    ({"limits": {"MemryMax": 1}}, "limits.MemryMax: not a resource limit of systemd, did you mean MemoryMax?"),
+    ({"unit": {"User": "root"}}, f"unit.User: cannot be set here, {RESERVED_DIRECTIVES['User']}"),
+    ({"unit": {"nice value": 1}}, "unit.nice value: expected a name matching [A-Z][A-Za-z]+"),
+    ({"tls": {"mode": "acme"}}, "tls.mode: acme is not available in this version, use self_signed, files or none"),
+    ({"tls": {"mode": "files", "key": "/k"}}, "tls.certificate: missing, expected a path on the host"),
+    ({"tls": {"key": "/k"}}, "tls.key: goes with mode files"),
+    ({"env": {"A": 1}, "secrets": {"A": SECRET}}, "secrets.A: is in env too"),
+    ({"secrets": {"A-B": SECRET}}, "secrets.A-B: expected a name matching [A-Za-z_][A-Za-z0-9_]*"),
+    ({"secrets": {"A": {"B": SECRET}}}, "secrets.A: expected a string, a number or a boolean, got a dictionary"),
+    ({"secrets": {"A": SECRET + "\0"}}, "secrets.A: expected text without a NUL character"),
+    ({"secrets": [SECRET]}, "secrets: expected a dictionary, got a list"),
+    ({"domains": ["a b"]}, "domains[0]: expected a string matching"),
+    ({"domains": "a.example"}, "domains: expected a list, got a string"),
+    ({"shared_paths": ["../up"]}, "shared_paths[0]: expected a path below the app's directory"),
+    ({"static": [{"url": "/s"}]}, "static[0].path: missing, expected a string"),
+    ({"static": [{"url": "s", "path": "s"}]}, "static[0].url: expected a string matching"),
+    ({"static": [{"url": "/s", "path": "/s"}]}, "static[0].path: expected a path below the app's directory"),
+    ({"workers": "many"}, "workers: expected a whole number or auto from 1 to 512"),
+    ({"threads": 0}, "threads: expected a whole number or auto from 1 to 512"),
+    ({"health": {"path": "healthz"}}, r"health.path: expected a string matching /\S*"),
+    ({"health": {"status": "ok"}}, "health.status: expected a whole number or a list, got a string"),
+    ({"health": {"timeout": 0}}, "health.timeout: expected a whole number from 1 to 3600"),
+    ({"checks": {"pipcheck": True}}, "checks.pipcheck: unknown key, did you mean pip_check?"),
+    ({"checks": {"audit": True}}, "checks.audit: not available in this version"),
+    ({"hooks": {"after_life": []}}, "hooks.after_life: unknown key, did you mean after_live?"),
+    ({"release_commands": "flask db upgrade"}, "release_commands: expected a list, got a string"),
+    ({"python": {"interpretor": "3"}}, "python.interpretor: unknown key, did you mean interpreter?"),
+    ({"nginx": {"header": {}}}, "nginx.header: unknown key, did you mean headers?"),
+    ({"keep_releases": 0}, "keep_releases: expected a whole number from 1 to 1000"),
+    ({"watch": {"seconds": 5}}, "watch: not available in this version"),
+    ({"processes": [{"name": "w"}]}, "processes: not available in this version"),
+    ({"schedule": [{"name": "w"}]}, "schedule: not available in this version"),
+]
+
+
+@pytest.mark.parametrize(("change", "mistake"), ONE_MISTAKE)
+def test_each_rule(change: dict[str, Any], mistake: str) -> None:
+    found = mistakes({**SHOP, **change})
+    assert len(found) == 1
+    assert found[0].startswith(mistake)
+
+
+def test_all_mistakes_of_all_apps_are_in_one_message() -> None:
+    first = {**SHOP, "nmae": 1, "source": {"path": ".", "git": SECRET}, "gunicorn": {"bind": SECRET}, "workers": -1}
+    second = {**SHOP, "name": SECRET.upper(), "env": [], "server": "container"}
+    assert mistakes(first, second) == [
+        "nmae: unknown key, did you mean name?",
+        "workers: expected a whole number or auto from 1 to 512",
+        f"source: expected exactly one of {KINDS}, got path and git",
+        "gunicorn.bind: cannot be set here, the socket belongs to the release: nginx and the health proof find it there",
+        "flask_apps[1].name: expected a string matching [a-z][a-z0-9-]{0,30}",
+        "flask_apps[1].env: expected a dictionary, got a list",
+        "flask_apps[1].server: container is not available in this version, use gunicorn",
+        "flask_apps[1].domains[0]: used by flask_apps[0] too",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake"),
+    [
+        ({"domains": ["b.example"]}, "flask_apps[1].name: used by flask_apps[0] too"),
+        ({"name": "b", "domains": ["c.example", "A.example"]}, "flask_apps[1].domains[1]: used by flask_apps[0] too"),
+    ],
+)
+def test_two_apps_that_collide(change: dict[str, Any], mistake: str) -> None:
+    assert mistakes(SHOP, {**SHOP, **change}) == [mistake]
+
+
+def test_one_default_vhost() -> None:
+    apps = [{**SHOP, "name": name, "domains": []} for name in ("a", "b")]
+    assert mistakes(*apps) == ["flask_apps[1].domains: missing, flask_apps[0] is the default vhost already"]
+
+
+@pytest.mark.parametrize("apps", [{"name": "shop"}, "shop", None])
+def test_no_list(apps: Any) -> None:
+    with pytest.raises(SpecError, match=r"1 mistake in the inventory, nothing was touched:\n  - flask_apps: expected a list"):
+        resolve(apps)
+
+
+def test_one_app_says_its_own_path() -> None:
+    with pytest.raises(SpecError, match=r"- app_app\.name: missing"):
+        resolve_one({**SHOP, "name": None}, "app_app")
+
+
+def test_every_reserved_name_is_refused() -> None:
+    assert {name for name in RESERVED_NAMES if mistakes({**SHOP, "name": name})} == RESERVED_NAMES
+
+
+def test_defaults() -> None:
+    given = copy.deepcopy(SHOP)
+    app = resolve([given])[0]
+    assert given == SHOP
+    assert set(app) == set(APP)
+    assert app["source"] == {"path": "."}
+    assert {key: app[key] for key in ("server", "workers", "threads", "env", "secrets", "shared_paths", "keep_releases")} == {
+        "server": "gunicorn",
+        "workers": "auto",
+        "threads": "auto",
+        "env": {},
+        "secrets": {},
+        "shared_paths": ["instance"],
+        "keep_releases": 5,
+    }
+    assert app["health"] == {"path": "/", "status": None, "timeout": 60, "headers": {}}
+    assert app["checks"] == {"tests": None, "import": True, "pip_check": True, "audit": False}
+    assert app["tls"]["mode"] == "self_signed"
+    assert app["python"]["interpreter"] == "/usr/bin/python3"
+    assert all(not app[key] for key in NOT_YET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": {"git": "https://e.org/a.git", "version": "v1", "subdir": "web", "exclude": ["*.md"]}},
+        {"source": {"archive": "https://e.org/a.tar", "checksum": "sha256:" + "0" * 64}},
+        {"source": {"package": "httpbin[mainapp]==0.10.4"}, "wsgi": "httpbin:app"},
+        {"tls": {"mode": "files", "certificate": "/c", "key": "/k"}},
+        {"domains": ["*.shop.example", "shop.example", "localhost"]},
+        {"gunicorn": {"timeout": 5, "workers": 3, "graceful_timeout": 9}},
+        {"limits": {"MemoryMax": "1G"}, "unit": {"Nice": 5, "BindPaths": ["/a", "/b"]}},
+        {"health": {"path": "/healthz", "status": [200, 204], "headers": {"X-A": 1}}},
+        {"static": [{"url": "/static", "path": "shop/static"}], "workers": 3, "threads": 1},
+    ],
+)
+def test_what_is_allowed(change: dict[str, Any]) -> None:
+    assert resolve([{**SHOP, **change}])
+
+
+def test_variables_are_text() -> None:
+    app = resolve([{**SHOP, "env": {"A": True, "B": False, "C": 1, "D": 1.5, "E": "x"}, "secrets": {"F": 2}}])[0]
+    assert app["env"] == {"A": "true", "B": "false", "C": "1", "D": "1.5", "E": "x"}
+    assert app["secrets"] == {"F": "2"}
+
+
+@pytest.mark.parametrize(
+    ("url", "has"),
+    [("https://u:p@h/i", True), ("https://token@h/i", True), ("https://h/i@2", False), ("/wheels", False), (None, False)],
+)
+def test_credentials_in_a_url_are_seen(url: str | None, has: bool) -> None:
+    assert is_credential_url(url) is has

@@ -1,0 +1,212 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is read from systemd and the kernel, and what is written for them."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.server.plugins.module_utils import systemd
+from ansible_collections.flaskops.server.plugins.module_utils.engine import _read_environment
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
+    Systemd,
+    SystemdError,
+    UnitState,
+    children,
+    connections,
+    environment_file,
+    write_file,
+)
+
+NASTY = [
+    "",
+    " padded ",
+    'quotes " and \' and `back`',
+    "back\\slash \\\\ \\n at the end \\",
+    "$HOME ${HOME} $$ %i %%",
+    "two\nlines\n",
+    'a\nKEY="other"\n',
+    "tab\tand\rreturn\r\n",
+    "# no comment ; nor here = x",
+    "ünï©ødé \U0001f600 \u2028",
+]
+
+
+def test_an_environment_file_gives_back_what_went_in(tmp_path: Path) -> None:
+    variables = {f"KEY_{index}": value for index, value in enumerate(NASTY)}
+    path = tmp_path / "env"
+    write_file(path, environment_file(variables), 0o600, os.getgid())
+    assert _read_environment(path) == variables
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_environment_file_of_anything(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    variables = {f"K{n}": "".join(dice.choices('"\\$`=\n\r\t #%aé', k=dice.randint(0, 12))) for n in range(20)}
+    write_file(tmp_path / "env", environment_file(variables), 0o600, os.getgid())
+    assert _read_environment(tmp_path / "env") == variables
+
+
+def test_an_environment_file_as_systemd_takes_it() -> None:
+    # In double quotes systemd takes a backslash away before these, and only before these (systemd.exec(5)).
+    assert environment_file({"B": 'a"b\\c$d`e', "A": "'x'"}) == 'A="\'x\'"\nB="a\\"b\\\\c\\$d\\`e"\n'
+
+
+UNIX = """\
+Num       RefCount Protocol Flags    Type St Inode Path
+ffff8881: 00000002 00000000 00010000 0001 01 20001 /run/shop/abc/http.sock
+ffff8882: 00000003 00000000 00000000 0001 03 20002 /run/shop/abc/http.sock
+ffff8883: 00000003 00000000 00000000 0001 03 20003
+ffff8884: 00000003 00000000 00000000 0001 03 20004 /run/shop/abc/http.sock
+ffff8885: 00000002 00000000 00000000 0001 02 20005 /run/shop/abc/http.sock
+ffff8886: 00000003 00000000 00000000 0001 03 20006 /run/shop/abcd/http.sock
+ffff8887: 00000003 00000000 00000000 0001 03 20007 @/run/shop/abc/http.sock
+ffff8888: 00000003 00000000 00000000 0001 03 20008 /run/a b/http.sock
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [("/run/shop/abc/http.sock", 2), ("/run/shop/abcd/http.sock", 1), ("/run/a b/http.sock", 1), ("/run/none", 0)],
+)
+def test_connections(path: str, count: int) -> None:
+    assert connections(path, UNIX) == count
+
+
+def test_children() -> None:
+    assert children(2**22 + 1) == frozenset()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        if Path("/proc/self/task").is_dir():
+            assert child.pid in children(os.getpid())
+
+
+def test_write_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, group = tmp_path / "deep" / "file", os.getgid()
+    previous = os.umask(0)
+    try:
+        assert write_file(path, "a\r\nb", 0o640, group)
+    finally:
+        os.umask(previous)
+    assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (b"a\r\nb", 0o640)
+    inode = path.stat().st_ino
+    assert not write_file(path, "a\r\nb", 0o640, group)
+    assert path.stat().st_ino == inode
+    assert write_file(path, "a\r\nb", 0o600, group)
+    assert path.stat().st_mode & 0o7777 == 0o600
+
+    def full(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_file(path, "new", 0o600, group)
+    # Whoever reads sees the old content, whole.
+    assert path.read_bytes() == b"a\r\nb"
+    monkeypatch.undo()
+    # What a dead run left half written is in nobody's way.
+    path.with_name(".file.new").write_text("a long rest of a dead run")
+    assert write_file(path, "new", 0o600, group)
+    assert (path.read_text(), os.listdir(path.parent)) == ("new", ["file"])
+
+
+def test_write_file_is_never_readable_for_others_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    fchmod = os.fchmod
+
+    def look(descriptor: int, mode: int) -> None:
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        fchmod(descriptor, mode)
+
+    monkeypatch.setattr(os, "fchmod", look)
+    write_file(tmp_path / "secrets.env", "KEY=1", 0o600, os.getgid())
+    assert modes == [0o600]
+
+
+class Said:
+    """subprocess.run that says what a test wants, and keeps what it was asked."""
+
+    def __init__(self, stdout: str = "", stderr: str = "", returncode: int = 0) -> None:
+        self.asked: list[list[str]] = []
+        self.answer = subprocess.CompletedProcess([], returncode, stdout, stderr)
+
+    def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        self.asked.append(command)
+        return self.answer
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def function(**answer: Any) -> Said:
+        said = Said(**answer)
+        monkeypatch.setattr(systemd.subprocess, "run", said)
+        return said
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "dead"),
+    [
+        (
+            "ActiveState=active\nNRestarts=0\nMainPID=42\nResult=success\nMemoryCurrent=1048576\n"
+            "ActiveEnterTimestamp=Fri 2026-01-30 12:00:00 UTC\n",
+            UnitState("active", 0, 42, "success", 2**20, "Fri 2026-01-30 12:00:00 UTC"),
+            False,
+        ),
+        ("ActiveState=activating\nNRestarts=0\nMemoryCurrent=[not set]\n", UnitState("activating", 0, 0, "", None, ""), False),
+        ("ActiveState=activating\nNRestarts=1\n", UnitState("activating", 1, 0, "", None, ""), True),
+        ("ActiveState=failed\nResult=exit-code\nMainPID=\n", UnitState("failed", 0, 0, "exit-code", None, ""), True),
+        (f"ActiveState=active\nMemoryCurrent={2**64 - 1}\n", UnitState("active", 0, 0, "", None, ""), False),
+        ("", UnitState("inactive", 0, 0, "", None, ""), True),
+    ],
+)
+def test_state(says: Any, text: str, state: UnitState, dead: bool) -> None:
+    says(stdout=text)
+    found = Systemd().state("shop@abc.service")
+    assert (found, found.is_dead) == (state, dead)
+
+
+def test_instances(says: Any) -> None:
+    said = says(stdout="shop@abc.service loaded active running shop, release abc\nshop@def.service loaded failed failed x\n\n")
+    assert Systemd().instances("shop") == ["abc", "def"]
+    assert said.asked[0][-1] == "shop@*.service"
+
+
+def test_what_systemctl_refuses_is_said(says: Any) -> None:
+    says(stderr="Failed to start x.service: Unit not found.\n", returncode=5)
+    with pytest.raises(SystemdError, match=r"systemctl start --no-block x\.service: Failed to start"):
+        Systemd().start("x.service")
+    Systemd().stop("x.service")
+
+
+def test_stopping_nothing_asks_nothing(says: Any) -> None:
+    said = says()
+    Systemd().stop()
+    assert said.asked == []
+
+
+@pytest.mark.parametrize(("invocation", "only"), [("f00\n", ["_SYSTEMD_INVOCATION_ID=f00"]), ("", ["--unit", "u"])])
+def test_the_journal_of_one_run(says: Any, invocation: str, only: list[str]) -> None:
+    said = says(stdout=invocation)
+    Systemd().journal("u", 5)
+    assert said.asked[1][-len(only) :] == only
+
+
+def test_only_this_apps_faults_count(says: Any) -> None:
+    says(stderr="/etc/systemd/system/shop@.service:9: Unknown key\n/lib/systemd/system/other.service: bad\nshop.service: x\n")
+    assert len(Systemd().verify("shop@abc.service")) == 2
+
+
+@pytest.mark.parametrize(("enabled", "asked"), [(True, 0), (False, 1)])
+def test_enable_asks_only_where_it_is_needed(says: Any, tmp_path: Path, enabled: bool, asked: int) -> None:
+    said = says()
+    (tmp_path / "multi-user.target.wants").mkdir()
+    if enabled:
+        (tmp_path / "multi-user.target.wants/shop.service").symlink_to("x")
+    Systemd().enable("shop.service", tmp_path)
+    assert len(said.asked) == asked
