@@ -31,6 +31,8 @@ from testhosts import ROOT, say
 
 LOGS = ROOT / ".cache" / "logs"
 WORKERS = 2
+#: Molecule finds its shared configuration by itself only in a git clone.
+MOLECULE = ("molecule", "--base-config", str(ROOT / ".config" / "molecule" / "config.yml"))
 #: How long one part may take, in seconds, before it counts as hanging.
 TIMEOUT = 40 * 60
 TAIL_LINES = 60
@@ -107,7 +109,7 @@ def scenario_parts(names: list[str]) -> list[Part]:
     return [
         Part(
             f"molecule {name}",
-            ["molecule", "test", "--scenario-name", name, "--no-command-borders"],
+            [*MOLECULE, "test", "--scenario-name", name, "--no-command-borders"],
             env=scenario_env(name),
             junit=LOGS / f"{name}.xml",
         )
@@ -232,7 +234,7 @@ def run_parts(parts: list[Part]) -> bool:
 def run_step(names: list[str], step: str) -> int:
     """Run one Molecule step of scenarios on the terminal; the exit code of the first that fails."""
     for name in names:
-        command = ["molecule", step, "--scenario-name", name, "--no-command-borders"]
+        command = [*MOLECULE, step, "--scenario-name", name, "--no-command-borders"]
         code = subprocess.run(command, cwd=ROOT, env={**os.environ, **scenario_env(name)}, check=False).returncode
         if code != 0:
             return code

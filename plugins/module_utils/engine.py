@@ -275,11 +275,11 @@ class Engine:
             try:
                 self._discard(release, created=bool(claim.content.get("created")))
             except (SystemdError, OSError) as fault:
-                # Nor must this; the next deploy cleans up.
+                # This must not hide why the deploy failed; the next one cleans up.
                 left = f"\nIt could not be cleaned up: {fault}"
         # What fails after the switch (after_live) leaves a good release live.
         if release and not claim.content.get("live") == release == live:
-            # The disk can be full: that must not hide why the deploy failed.
+            # The disk can be full: nor must that.
             with contextlib.suppress(OSError):
                 reason = hide(error.what, self.request.secrets.values())
                 self._remember(release, record.FAILED, claim, step=error.step, reason=reason)

@@ -181,7 +181,9 @@ APP = {
         minimum=1,
         maximum=512,
     ),
-    "threads": Field("int|str", "Threads in each.", default="auto", choices=("auto",), minimum=1, maximum=512),
+    "threads": Field(
+        "int|str", "Threads in each; `auto`: 4.", default="auto", choices=("auto",), minimum=1, maximum=512
+    ),
     "gunicorn": Field("dict", "Any setting of Gunicorn, by its own name.", default={}),
     "uwsgi": Field("dict", "Any option of uWSGI.", default={}),
     "mod_wsgi": Field("dict", "Any option of mod_wsgi.", default={}),

@@ -48,6 +48,12 @@ _TIMEOUT = 3600  # seconds for one command of the installer; a large package may
 _SAID = 40  # lines of the installer that are kept for the message
 _UMASK = 0o022
 
+# How builds say that there is no compiler, or no header files of Python.
+_COMPILER = re.compile(
+    r"need a C compiler|fatal error: Python\.h"
+    r"|(?:No such file or directory: |unable to execute |command )'[^']*(?:\bcc|gcc|g\+\+|clang)[^']*'"
+)
+
 _ASK = (
     "import json, sys, sysconfig, platform; print(json.dumps(["
     "sys.executable, platform.python_version(), sys.implementation.name, "
@@ -537,7 +543,11 @@ class _Build:
             arguments = [*arguments, "--require-hashes"]
         done = self._run([*self._pip("install"), *arguments], self.app)
         if done.returncode:
-            raise self._error(f"{self.installer} cannot install {self.req.file or 'the server'}", done.stdout)
+            what = f"{self.installer} cannot install {self.req.file or 'the server'}"
+            if _COMPILER.search(done.stdout):
+                what += ": a package has to be compiled, and this host has not what that needs. python_build_tools and "
+                what += "python_build_packages of the role python bring it"
+            raise self._error(what, done.stdout)
 
     def _pip(self, verb: str) -> list[str]:
         python = str(self.aside / "bin" / "python")

@@ -200,7 +200,7 @@ def test_static_files(site) -> None:
     assert "try_files /srv/a/$front_file /srv/b/$front_file =404;" in text
     assert "expires 1y;" in text
     assert "alias" not in text
-    assert r"location ~ /\. {" in text
+    assert r'location ~ "^/a\.b\+c/(.*/)?\." {' in text
 
 
 def test_a_url_without_a_slash_is_a_file_or_a_directory(site) -> None:

@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.server.tests.support import deploying
 
+#: Python that connects to the live release; more is added to it.
+CONNECT = (
+    "import http.client, socket; c = http.client.HTTPConnection('probe.test');"
+    "c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/srv/probe/live/http.sock');"
+)
+
 
 @pytest.fixture
 def address(host: Any) -> str:
@@ -50,7 +56,8 @@ def properties(host: Any, unit: str) -> dict[str, str]:
     ],
 )
 def test_systemd_has(properties: dict[str, str], name: str, value: str) -> None:
-    assert properties[name] == value
+    # Debian 12's systemctl leaves out what is empty.
+    assert properties.get(name, "") == value
 
 
 def test_exposure(host: Any, unit: str) -> None:
@@ -77,12 +84,14 @@ def test_it_is_sized_by_the_host_with_a_reason(address: str, host: Any, properti
 
 def test_settings_pass_through(host: Any, address: str) -> None:
     live = f"/srv/probe/releases/{deploying.on_host(address).live}"
-    script = f"cd {live}/app && . {live}/env && export WEB_CONCURRENCY WEB_THREADS && ../venv/bin/python -m gunicorn --print-config --config {live}/serve/gunicorn.conf.py"
-    said = dict(re.findall(r"^(\w+)\s+= (.*)$", host.check_output(script), re.MULTILINE))
-    assert (said["timeout"], said["graceful_timeout"], said["max_requests"], said["limit_request_line"]) == ("33", "7", "5000", "2000")
+    gunicorn = f"../venv/bin/python -m gunicorn --print-config --config {live}/serve/gunicorn.conf.py"
+    printed = host.check_output(f"cd {live}/app && set -a && . {live}/env && {gunicorn}")
+    said = dict(re.findall(r"^(\w+)\s+= (.*)$", printed, re.MULTILINE))
+    wanted = {"timeout": "33", "graceful_timeout": "7", "max_requests": "5000", "limit_request_line": "2000"}
+    assert {name: said[name] for name in wanted} == wanted
     # A request line longer than that is refused by Gunicorn itself.
     status, _ = deploying.ask_live(address, "/" + "x" * 2100)
-    assert status == 400
+    assert status == 414
 
 
 def test_only_the_app_and_nginx_reach_the_socket(host: Any, address: str) -> None:
@@ -94,9 +103,7 @@ def test_only_the_app_and_nginx_reach_the_socket(host: Any, address: str) -> Non
 
 
 def test_the_access_log_is_json_in_the_journal(host: Any, address: str, unit: str) -> None:
-    question = (
-        "import http.client, socket; c = http.client.HTTPConnection('probe.test'); c.sock = socket.socket(socket.AF_UNIX);"
-        "c.sock.connect('/srv/probe/live/http.sock');"
+    question = CONNECT + (
         r"c.request('GET', '/version?token=secret', headers={'X-Request-ID': 'r-17', 'X-Forwarded-For': '203.0.113.9',"
         r" 'User-Agent': 'quote \" backslash \\\\ end'}); c.getresponse().read()"
     )
@@ -131,7 +138,7 @@ def test_what_is_misspelt_is_refused(host: Any, address: str, wrong: dict[str, A
 
 
 def test_a_stop_finishes_what_is_in_flight(host: Any, address: str, unit: str) -> None:
-    question = "import http.client, socket; c = http.client.HTTPConnection('x'); c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/srv/probe/live/http.sock'); c.request('GET', '/slow?seconds=3'); print(c.getresponse().status)"
+    question = CONNECT + "c.request('GET', '/slow?seconds=3'); print(c.getresponse().status)"
     asking = subprocess.Popen(["docker", "exec", address, "python3", "-c", question], stdout=subprocess.PIPE, text=True)
     time.sleep(1)
     began = time.monotonic()

@@ -14,8 +14,10 @@ import tarfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils import artifact
@@ -279,7 +281,7 @@ def test_sockets_and_fifos_are_left_out(tree: Path, cache: Path) -> None:
         ({"git": "--upload-pack=x"}, "is not a repository"),
     ],
 )
-def test_messages(source: dict, message: str, tree: Path, cache: Path) -> None:
+def test_messages(source: dict[str, Any], message: str, tree: Path, cache: Path) -> None:
     source = {
         key: value.replace("TREE", str(tree)) if isinstance(value, str) else value for key, value in source.items()
     }
@@ -406,7 +408,7 @@ def test_masked(text: str, shown: str) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path):
+def server(tmp_path: Path) -> Iterator[tuple[Path, int, list[tuple[str, str | None]]]]:
     """A web server that wants a password and redirects once."""
     root = tmp_path / "web"
     root.mkdir()
@@ -433,7 +435,7 @@ def server(tmp_path: Path):
 
 
 def test_an_archive_is_fetched_once(
-    server, tree: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any, tree: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     root, port, seen = server
@@ -498,7 +500,7 @@ def test_not_pinned(requirement: str, cache: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ unpack
 
 
-def tarball(path: Path, *entries: tuple[str, str | bytes, dict]) -> Path:
+def tarball(path: Path, *entries: tuple[str, str | bytes, dict[str, Any]]) -> Path:
     with tarfile.open(path, "w") as tar:
         for name, kind, more in entries:
             info = tarfile.TarInfo(name)
@@ -537,7 +539,7 @@ def tarball(path: Path, *entries: tuple[str, str | bytes, dict]) -> Path:
         ([("d", tarfile.FIFOTYPE.decode(), {})], "a FIFO"),
     ],
 )
-def test_unsafe_archives_are_refused(entries: list, message: str | None, tmp_path: Path) -> None:
+def test_unsafe_archives_are_refused(entries: list[Any], message: str | None, tmp_path: Path) -> None:
     path = tarball(tmp_path / "x.tar", *entries)
     dest = tmp_path / "deep/dest"
     if message is None:

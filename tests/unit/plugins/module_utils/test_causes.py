@@ -130,5 +130,11 @@ def test_secrets_are_hidden(secrets: list[str], shown: str) -> None:
     assert hide("a hunter2-hunter2 b hunter2 c", secrets) == shown
 
 
+def test_secrets_of_several_lines_are_hidden_in_every_shape() -> None:
+    secret = "first-line\nsecond-line\n"
+    shown = hide(f"{secret}|{indented(secret.splitlines())}|{secret!r}", [secret])
+    assert "first" not in shown and "second" not in shown
+
+
 def test_indented() -> None:
     assert indented(["a", "", "b"]) == "    a\n    \n    b"

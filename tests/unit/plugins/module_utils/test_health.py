@@ -75,7 +75,10 @@ def test_answers(sent: bytes, answer: Answer) -> None:
     [
         (b"", r"it closed the connection without an answer \(RemoteDisconnected\)"),
         (b"hello\r\n\r\n", r"it closed the connection without an answer \(BadStatusLine\)"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", r"it closed the connection without an answer \(IncompleteRead\)"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+            r"it closed the connection without an answer \(IncompleteRead\)",
+        ),
         (None, "it took the request and did not answer"),
     ],
 )
@@ -99,7 +102,10 @@ def test_nothing_listens(tmp_path: Path) -> None:
     ("change", "wanted"),
     [
         ({}, {"Host": "shop.example", "X-Forwarded-Proto": "https", "X-Probe": 1}),
-        ({"domains": ["*.shop.example"], "tls": {"mode": "none"}}, {"Host": "shop.example", "X-Forwarded-Proto": "http"}),
+        (
+            {"domains": ["*.shop.example"], "tls": {"mode": "none"}},
+            {"Host": "shop.example", "X-Forwarded-Proto": "http"},
+        ),
         ({"domains": []}, {"Host": "localhost"}),
         ({"health": {"headers": {"Host": "own.example"}}}, {"Host": "own.example"}),
     ],

@@ -130,7 +130,11 @@ def test_secrets_enter_through_a_slow_keyed_hash(parts: dict[str, str]) -> None:
     assert COST["n"] * COST["r"] * 128 >= 32 * 2**20
     cheap = {hashlib.new(name, SECRET.encode()).hexdigest() for name in ("md5", "sha1", "sha256", "blake2b")}
     assert not cheap & set(parts.values())
-    assert identity.secrets_digest("other", {"KEY": SECRET}) != parts["secrets"] == identity.secrets_digest("shop", {"KEY": SECRET})
+    assert (
+        identity.secrets_digest("other", {"KEY": SECRET})
+        != parts["secrets"]
+        == identity.secrets_digest("shop", {"KEY": SECRET})
+    )
 
 
 @pytest.mark.parametrize(

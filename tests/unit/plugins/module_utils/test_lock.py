@@ -172,3 +172,32 @@ def test_no_descriptor_stays_open(path: Path) -> None:
     with pytest.raises(LockedError):
         take(path, HERS)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("expendable", [True, False])
+def test_a_step_that_still_works_for_a_dead_run(path: Path, expendable: bool) -> None:
+    ready, says = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with claim(path, MINE, expendable=expendable):
+            os.write(says, b"x")
+            time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    try:
+        with pytest.raises(LockedError):
+            take(path, HERS)
+        if expendable:
+            take(path, HERS, dead="mine")
+            assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        else:
+            # What changes the live world, a migration or the switch, comes to its end.
+            with pytest.raises(LockedError) as caught:
+                take(path, HERS, dead="mine")
+            assert caught.value.busy
+    finally:
+        if not expendable:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        os.close(ready)
+        os.close(says)

@@ -56,7 +56,10 @@ DEFAULTS = {
 }
 
 MISTAKES = [
-    ({"nmae": SECRET}, ["x.nmae: unknown key, did you mean name?", "x.name: missing, expected a string matching [a-z]+"]),
+    (
+        {"nmae": SECRET},
+        ["x.nmae: unknown key, did you mean name?", "x.name: missing, expected a string matching [a-z]+"],
+    ),
     ({"name": "a", "zzz": 1}, [f"x.zzz: unknown key; known: {', '.join(SITE.fields)}"]),
     ({"name": "a", "port": 80}, ["x.port: retired, use listen"]),
     ({"name": SECRET}, ["x.name: expected a string matching [a-z]+"]),

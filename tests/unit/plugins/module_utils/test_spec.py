@@ -147,7 +147,9 @@ def test_one_default_vhost() -> None:
 
 @pytest.mark.parametrize("apps", [{"name": "shop"}, "shop", None])
 def test_no_list(apps: Any) -> None:
-    with pytest.raises(SpecError, match=r"1 mistake in the inventory, nothing was touched:\n  - flask_apps: expected a list"):
+    with pytest.raises(
+        SpecError, match=r"1 mistake in the inventory, nothing was touched:\n  - flask_apps: expected a list"
+    ):
         resolve(apps)
 
 
@@ -166,7 +168,9 @@ def test_defaults() -> None:
     assert given == SHOP
     assert set(app) == set(APP)
     assert app["source"] == {"path": "."}
-    assert {key: app[key] for key in ("server", "workers", "threads", "env", "secrets", "shared_paths", "keep_releases")} == {
+    assert {
+        key: app[key] for key in ("server", "workers", "threads", "env", "secrets", "shared_paths", "keep_releases")
+    } == {
         "server": "gunicorn",
         "workers": "auto",
         "threads": "auto",
@@ -208,7 +212,13 @@ def test_variables_are_text() -> None:
 
 @pytest.mark.parametrize(
     ("url", "has"),
-    [("https://u:p@h/i", True), ("https://token@h/i", True), ("https://h/i@2", False), ("/wheels", False), (None, False)],
+    [
+        ("https://u:p@h/i", True),
+        ("https://token@h/i", True),
+        ("https://h/i@2", False),
+        ("/wheels", False),
+        (None, False),
+    ],
 )
 def test_credentials_in_a_url_are_seen(url: str | None, has: bool) -> None:
     assert is_credential_url(url) is has

@@ -34,10 +34,19 @@ def layout(tmp_path: Path) -> Layout:
         (layout.release(name) / "release.json").write_text(
             '{"source": {"kind": "git", "version": "v1"}, "staged": "2027-01-15T06:00:00Z", "size": "3 workers"}'
         )
-        record.append(layout.record, {"release": name, "result": record.LIVE, "action": "deploy", "time": "t", "by": "ann"})
+        record.append(
+            layout.record, {"release": name, "result": record.LIVE, "action": "deploy", "time": "t", "by": "ann"}
+        )
     record.append(
         layout.record,
-        {"release": "bad", "result": record.FAILED, "action": "deploy", "time": "u", "by": "eve", "reason": "cannot be imported"},
+        {
+            "release": "bad",
+            "result": record.FAILED,
+            "action": "deploy",
+            "time": "u",
+            "by": "eve",
+            "reason": "cannot be imported",
+        },
     )
     return layout
 

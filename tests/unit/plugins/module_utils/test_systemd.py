@@ -26,7 +26,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
 NASTY = [
     "",
     " padded ",
-    'quotes " and \' and `back`',
+    "quotes \" and ' and `back`",
     "back\\slash \\\\ \\n at the end \\",
     "$HOME ${HOME} $$ %i %%",
     "two\nlines\n",
@@ -158,7 +158,11 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Any:
             UnitState("active", 0, 42, "success", 2**20, "Fri 2026-01-30 12:00:00 UTC"),
             False,
         ),
-        ("ActiveState=activating\nNRestarts=0\nMemoryCurrent=[not set]\n", UnitState("activating", 0, 0, "", None, ""), False),
+        (
+            "ActiveState=activating\nNRestarts=0\nMemoryCurrent=[not set]\n",
+            UnitState("activating", 0, 0, "", None, ""),
+            False,
+        ),
         ("ActiveState=activating\nNRestarts=1\n", UnitState("activating", 1, 0, "", None, ""), True),
         ("ActiveState=failed\nResult=exit-code\nMainPID=\n", UnitState("failed", 0, 0, "exit-code", None, ""), True),
         (f"ActiveState=active\nMemoryCurrent={2**64 - 1}\n", UnitState("active", 0, 0, "", None, ""), False),
@@ -172,7 +176,9 @@ def test_state(says: Any, text: str, state: UnitState, dead: bool) -> None:
 
 
 def test_instances(says: Any) -> None:
-    said = says(stdout="shop@abc.service loaded active running shop, release abc\nshop@def.service loaded failed failed x\n\n")
+    said = says(
+        stdout="shop@abc.service loaded active running shop, release abc\nshop@def.service loaded failed failed x\n\n"
+    )
     assert Systemd().instances("shop") == ["abc", "def"]
     assert said.asked[0][-1] == "shop@*.service"
 
@@ -198,7 +204,9 @@ def test_the_journal_of_one_run(says: Any, invocation: str, only: list[str]) -> 
 
 
 def test_only_this_apps_faults_count(says: Any) -> None:
-    says(stderr="/etc/systemd/system/shop@.service:9: Unknown key\n/lib/systemd/system/other.service: bad\nshop.service: x\n")
+    says(
+        stderr="/etc/systemd/system/shop@.service:9: Unknown key\n/lib/systemd/system/other.service: bad\nshop.service: x\n"
+    )
     assert len(Systemd().verify("shop@abc.service")) == 2
 
 

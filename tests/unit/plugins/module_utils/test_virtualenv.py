@@ -22,9 +22,12 @@ from ansible_collections.flaskops.server.plugins.module_utils import requirement
 from ansible_collections.flaskops.server.plugins.module_utils.virtualenv import VirtualenvError
 
 UV = next((path for path in (Path(sys.prefix, "bin/uv"), Path(shutil.which("uv") or "/none")) if path.exists()), None)
+ENSUREPIP = (
+    subprocess.run(["/usr/bin/python3", "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0
+)
 INSTALLERS = [
     pytest.param("uv", marks=pytest.mark.skipif(UV is None, reason="uv is not installed")),
-    "pip",
+    pytest.param("pip", marks=pytest.mark.skipif(not ENSUREPIP, reason="the system's Python has no ensurepip")),
 ]
 
 
@@ -359,6 +362,24 @@ def test_a_full_disk_leaves_nothing_and_says_so(quick: Site, monkeypatch: pytest
         with pytest.raises(VirtualenvError, match="the disk is full") as caught:
             quick.ensure()
     assert (caught.value.step, quick.left()) == ("install", [])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Exception: you need a C compiler to build uWSGI",
+        "error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-g++'",
+        "error: command 'gcc' failed: No such file or directory",
+        "src/x.c:1:10: fatal error: Python.h: No such file or directory",
+    ],
+)
+def test_a_missing_compiler_is_named(quick: Site, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    quick.put("requirements.txt", "werk==1.0\n")
+    monkeypatch.setattr(
+        virtualenv._Build, "_pip", lambda self, verb: ["/bin/sh", "-c", 'echo "$1"; exit 1', "sh", said]
+    )
+    with pytest.raises(VirtualenvError, match="python_build_tools"):
+        quick.ensure()
 
 
 def test_an_interruption_leaves_nothing(quick: Site, monkeypatch: pytest.MonkeyPatch) -> None:

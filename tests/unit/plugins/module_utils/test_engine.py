@@ -1,0 +1,735 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The steps of a deploy, on a directory instead of a host and with a systemd that does what a test says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.server.plugins.module_utils import engine as engine_module
+from ansible_collections.flaskops.server.plugins.module_utils import health, record, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
+from ansible_collections.flaskops.server.plugins.module_utils.health import Answer, NoAnswerError
+from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.lock import claim
+from ansible_collections.flaskops.server.plugins.module_utils.spec import resolve_one
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError, UnitState
+from ansible_collections.flaskops.server.plugins.module_utils.virtualenv import Built, VirtualenvError
+
+SECRET = "hunter2-hunter2"
+ACTIVE = UnitState("active", 0, 100, "success", None, "")
+FAILED = UnitState("failed", 0, 0, "exit-code", None, "")
+OK = Answer(200, "ok")
+
+
+class FakeSystemd(Systemd):
+    """Units start and run; a test may give states to show instead, and a journal."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, UnitState] = {}
+        self.asked: list[str] = []
+        self.log: list[str] = []
+        self.wrong: list[str] = []
+        self.starts_as = ACTIVE
+        self.refuses = ""
+
+    def call(self, *arguments: str, allowed: tuple[int, ...] = ()) -> str:
+        words = [word for word in arguments if not word.startswith("-")]
+        self.asked.append(" ".join(words))
+        if self.refuses and self.refuses in self.asked[-1]:
+            raise SystemdError(f"systemctl {self.asked[-1]}: no")
+        if words[0] == "start" and "@" in words[1]:
+            self.running[words[1]] = self.starts_as
+        if words[0] == "stop":
+            for unit in words[1:]:
+                self.running.pop(unit, None)
+        return ""
+
+    def state(self, unit: str) -> UnitState:
+        return self.running.get(unit, UnitState("inactive", 0, 0, "", None, ""))
+
+    def instances(self, name: str) -> list[str]:
+        return [unit.partition("@")[2].removesuffix(".service") for unit in self.running]
+
+    def journal(self, unit: str, lines: int) -> list[str]:
+        return self.log
+
+    def verify(self, unit: str) -> list[str]:
+        return self.wrong
+
+
+class Host:
+    """A host for one app, ``shop``: what is on it, and the steps of a deploy of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout("shop", root)
+        self.layout.shared.mkdir(parents=True)
+        self.systemd = FakeSystemd()
+        self.artifact = root / "artifact.tar"
+        source = root / "source"
+        (source / "instance").mkdir(parents=True)
+        (source / "instance/from-git").write_text("x")
+        (source / "shop.py").write_text("def app(environ, start): ...\n")
+        with tarfile.open(self.artifact, "w") as tar:
+            tar.add(source, ".")
+        self.answers: list[Answer | str] = []
+        self.sleeps: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+        self.venvs = {"v": 0}
+
+    def ask(self, path: Path, *_: Any) -> Answer:
+        """Give the next answer that a test put there, the last one again and again; a string is none."""
+        answer = (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]) if self.answers else OK
+        if isinstance(answer, str):
+            raise NoAnswerError(answer)
+        return answer
+
+    def engine(self, release: str | None, app: dict[str, Any] | None = None, **request: Any) -> Engine:
+        given = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app", "secrets": {"KEY": SECRET}, **(app or {})}
+        spec = resolve_one(given, "app")
+        secrets = spec.pop("secrets")
+        request = {
+            "parts": {"code": f"code of {release}", "env": "same"},
+            "files": {
+                "serve/service.conf": f"[Service]\nEnvironment=R={release}\n",
+                "units/shop@.service": "[Unit]\n",
+            },
+            "artifact": str(self.artifact),
+            "source": {"kind": "git", "version": f"v-{release}"},
+            "by": "ann@desk",
+            "host": "web1",
+            "drain_seconds": 0,
+            **request,
+        }
+
+        def sleep(seconds: float) -> None:
+            self.sleeps.append(seconds)
+            self.on_sleep()
+
+        return Engine(Request(app=spec, secrets=secrets, release=release, **request), self.layout, self.systemd, sleep)
+
+    def step(self, engine: Engine, *names: str, **carried: Any) -> dict[str, Any]:
+        """Do steps of one run, each with the claim, as the module does."""
+        result: dict[str, Any] = {}
+        for name in names:
+            with claim(self.layout.lock, {"token": "mine"}) as held:
+                held.content.update(carried)
+                try:
+                    result = getattr(engine, name)(held)
+                except DeployError as error:
+                    raise Refused(engine.fail(held, error), error.step) from error
+        return result
+
+    def deploy(self, release: str | None, app: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
+        return self.step(self.engine(release, app, **request), "prove", "go_live")
+
+    def rollback(self, release: str | None = None, *steps: str) -> dict[str, Any]:
+        engine = self.engine(release, parts={}, files={}, artifact=None, source={})
+        return self.step(engine, *(steps or ("prove", "go_live")), action="rollback")
+
+    @property
+    def told(self) -> list[tuple[str, str, str]]:
+        return [(line["action"], line["release"], line["result"]) for line in record.read(self.layout.record)]
+
+    @property
+    def running(self) -> set[str]:
+        return set(self.systemd.instances("shop"))
+
+
+class Refused(Exception):  # noqa: N818
+    """A step was refused, cleaned up after, and this is its message."""
+
+    def __init__(self, message: str, step: str) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    host = Host(tmp_path)
+    me = types.SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid(), gr_gid=os.getgid())
+    monkeypatch.setattr(engine_module.pwd, "getpwnam", lambda _: me)
+    monkeypatch.setattr(engine_module.grp, "getgrnam", lambda _: me)
+    monkeypatch.setattr(engine_module.os, "chown", lambda *_, **__: None)
+    monkeypatch.setattr(health, "ask", host.ask)
+    monkeypatch.setattr(engine_module, "connections", lambda *_: 0)
+    monkeypatch.setattr(engine_module, "children", lambda _: frozenset({101, 102}))
+    popen, run = subprocess.Popen, subprocess.run
+
+    def as_me(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        assert (options.pop("user"), options.pop("group"), options.pop("extra_groups")) == (
+            os.getuid(),
+            os.getgid(),
+            [],
+        )
+        return popen(command, **options)
+
+    # What takes long and is of no interest here: bringing the disk up to date, compiling, importing.
+    skipped = {"sync", str(host.layout.venvs / "v" / "bin" / "python")}
+    quick = types.SimpleNamespace(**vars(subprocess))
+    quick.run = lambda command, **options: None if command[0] in skipped else run(command, **options)
+    quick.Popen = as_me
+    monkeypatch.setattr(engine_module, "subprocess", quick)
+
+    def ensure(venvs: Path, app: Path, **_: Any) -> Built:
+        (venvs / "v" / "bin").mkdir(parents=True, exist_ok=True)
+        (venvs / "v" / "bin" / "python").unlink(missing_ok=True)
+        (venvs / "v" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (venvs / "v" / "bin" / "python").chmod(0o755)
+        return Built(path=venvs / "v", key="v", created=True, installer="uv", locked=["flask==3"])
+
+    monkeypatch.setattr(virtualenv, "ensure", ensure)
+    monkeypatch.setattr(virtualenv, "interpreter", lambda _: None)
+    monkeypatch.setattr(virtualenv, "installer_env", dict)
+    return host
+
+
+NO_CHECKS: dict[str, Any] = {"checks": {"import": False}}
+
+
+# -- going well -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_release(host: Host) -> None:
+    engine = host.engine("aaa")
+    proved = host.step(engine, "prove")
+    assert (proved["changed"], proved["pending"], proved["live"]) == (True, True, None)
+    assert proved["msg"] == "aaa is proved, the first release"
+    assert (host.layout.live_id(), host.told, host.running) == (None, [], {"aaa"})
+    live = host.step(engine, "go_live")
+    assert (live["previous"], live["msg"]) == (None, "aaa is live")
+    assert os.readlink(host.layout.live) == "releases/aaa"
+    assert (host.told, host.running) == ([("deploy", "aaa", "live")], {"aaa"})
+    assert "enable shop.service" in host.systemd.asked
+    assert not host.layout.lock.exists()
+
+
+def test_what_a_release_is_made_of(host: Host) -> None:
+    host.deploy("aaa", {"env": {"GREETING": "two\nlines $HOME", "WEB_THREADS": "9"}})
+    release = host.layout.release("aaa")
+    assert sorted(os.listdir(release)) == sorted("app env http.sock release.json secrets.env serve venv".split())
+    assert os.readlink(release / "venv") == "../../venvs/v"
+    assert os.readlink(release / "http.sock") == str(host.layout.runtime_socket("aaa"))
+    variables = engine_module._read_environment(release / "env")
+    assert {
+        "FLASK_APP": "shop:app",
+        "FLASK_RELEASE": "aaa",
+        "GREETING": "two\nlines $HOME",
+        "WEB_THREADS": "9",
+    }.items() <= (variables.items())
+    assert variables["PATH"].startswith(f"{release}/venv/bin:")
+    assert engine_module._read_environment(release / "secrets.env") == {"KEY": SECRET}
+    assert (release / "secrets.env").stat().st_mode & 0o777 == 0o600
+    assert SECRET not in (release / "env").read_text() + (release / "release.json").read_text()
+    facts = host.layout.facts("aaa")
+    assert (facts["venv"], facts["locked"], facts["by"], facts["source"]["version"]) == (
+        "v",
+        ["flask==3"],
+        "ann@desk",
+        "v-aaa",
+    )
+    assert host.layout.drop_in("aaa").read_text() == (release / "serve/service.conf").read_text()
+    assert [oct((release / "app" / name).stat().st_mode)[-3:] for name in (".", "shop.py")] == ["750", "640"]
+    # The shared directory is the one that persists, not the one that came with the code.
+    assert os.readlink(release / "app/instance") == str(host.layout.shared / "instance")
+    assert os.listdir(host.layout.shared / "instance") == []
+
+
+def test_the_same_again_does_nothing(host: Host) -> None:
+    host.deploy("aaa")
+    host.systemd.asked.clear()
+    before = host.layout.release("aaa").stat().st_mtime_ns
+    done = host.step(host.engine("aaa"), "prove")
+    assert (done["changed"], done["pending"], done["msg"]) == (False, False, "aaa is live, nothing to do")
+    assert (host.systemd.asked, len(host.told)) == ([], 1)
+    assert host.layout.release("aaa").stat().st_mtime_ns == before
+    assert not host.layout.lock.exists()
+
+
+def test_the_next_release(host: Host) -> None:
+    host.deploy("aaa")
+    engine = host.engine("bbb")
+    assert host.step(engine, "prove")["msg"] == "bbb is proved, because of other code than aaa"
+    # Both run, visitors have the old one.
+    assert (host.layout.live_id(), host.running) == ("aaa", {"aaa", "bbb"})
+    live = host.step(engine, "go_live")
+    assert (live["previous"], live["msg"], host.running) == ("aaa", "bbb is live, aaa was", {"bbb"})
+    assert os.readlink(host.layout.release("bbb") / "bridge") == "../aaa"
+    assert host.layout.staged_ids() == ["aaa", "bbb"]
+
+
+def test_a_live_release_that_does_not_run_is_started_again(host: Host) -> None:
+    host.deploy("aaa")
+    host.systemd.running.clear()
+    assert host.step(host.engine("aaa"), "prove")["msg"] == "aaa is proved, it is live, but was not running"
+    assert host.step(host.engine("aaa"), "go_live")["msg"] == "aaa is live"
+    assert host.running == {"aaa"}
+    assert not (host.layout.release("aaa") / "bridge").is_symlink()
+
+
+def test_old_releases_go_with_their_units_and_virtualenvs(host: Host) -> None:
+    for release in ("aaa", "bbb", "ccc", "ddd"):
+        host.deploy(release, {"keep_releases": 2, **NO_CHECKS})
+    (host.layout.venvs / "unused").mkdir()
+    host.deploy("eee", {"keep_releases": 2, **NO_CHECKS})
+    assert host.layout.staged_ids() == ["ddd", "eee"]
+    assert sorted(os.listdir(host.layout.venvs)) == ["v"]
+    assert sorted(os.listdir(host.layout.unit_dir)) == ["shop@.service", "shop@ddd.service.d", "shop@eee.service.d"]
+
+
+def test_the_drain_waits_until_nobody_is_left(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.deploy("aaa")
+    left = [3, 2, 1, 0]
+    monkeypatch.setattr(engine_module, "connections", lambda path, _: left.pop(0) if "/aaa/" in path else 0)
+    host.deploy("bbb", drain_seconds=60)
+    assert left == []
+    assert host.running == {"bbb"}
+
+
+def test_the_drain_ends_after_its_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.deploy("aaa")
+    clock = iter(range(0, 100000, 5))
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(engine_module, "connections", lambda *_: 1)
+    host.deploy("bbb", drain_seconds=20)
+    assert host.running == {"bbb"}
+
+
+# -- going back -------------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_and_another(host: Host) -> None:
+    for release in ("aaa", "bbb", "ccc"):
+        host.deploy(release, NO_CHECKS)
+    assert host.rollback(None, "prove")["msg"] == "bbb is proved, instead of ccc"
+    assert host.rollback(None, "go_live")["msg"] == "bbb is live, ccc was"
+    host.rollback()
+    assert (host.layout.live_id(), host.running) == ("aaa", {"aaa"})
+    with pytest.raises(Refused, match="cannot be rolled back: no earlier good release is on this host") as refused:
+        host.rollback()
+    assert "Still serving: aaa (v-aaa)." in str(refused.value)
+    assert host.told[-2:] == [("rollback", "bbb", "live"), ("rollback", "aaa", "live")]
+    assert host.running == {"aaa"}
+    host.rollback("ccc")
+    assert host.layout.live_id() == "ccc"
+
+
+def test_a_rollback_to_a_release_that_is_not_there(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    with pytest.raises(Refused, match="release zzz is not on this host; releases here: aaa"):
+        host.rollback("zzz")
+    assert (host.layout.live_id(), host.running, len(host.told)) == ("aaa", {"aaa"}, 1)
+
+
+def test_a_rollback_skips_what_failed(host: Host) -> None:
+    for release in ("aaa", "bbb", "ccc"):
+        host.deploy(release, NO_CHECKS)
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused):
+        host.rollback()
+    # It was good once: it stays, and is passed over.
+    assert (host.layout.staged_ids(), host.told[-1]) == (["aaa", "bbb", "ccc"], ("rollback", "bbb", "failed"))
+    host.answers = []
+    host.rollback()
+    assert host.layout.live_id() == "aaa"
+
+
+# -- being refused ----------------------------------------------------------------------------------------------------
+
+
+def dies_while_it_proves(host: Host) -> None:
+    def die() -> None:
+        if host.sleeps[-1] == engine_module.PROOF_PAUSE:
+            host.systemd.running["shop@bbb.service"] = FAILED
+
+    host.on_sleep = die
+
+
+def stops_answering(host: Host) -> None:
+    host.answers = [OK, OK, "nothing listens on its socket"]
+
+
+def loses_a_worker(host: Host) -> None:
+    looks = iter([{101, 102}, {101, 102}, {101, 102}])
+    engine_module.children = lambda _: frozenset(next(looks, {101, 103}))
+
+
+def starts_and_ends(host: Host) -> None:
+    host.systemd.starts_as = FAILED
+    host.systemd.log = ["Traceback (most recent call last):", "  File", f"KeyError: {SECRET}"]
+
+
+def answers(*given: Answer | str) -> Callable[[Host], None]:
+    return lambda host: host.answers.extend(given)
+
+
+def setting(name: str, value: Any) -> Callable[[Host], None]:
+    return lambda host: setattr(host.systemd, name, value)
+
+
+REFUSED: list[tuple[Callable[[Host], None], dict[str, Any], str, list[str]]] = [
+    (
+        answers(Answer(500, f"oops\n{SECRET}")),
+        {},
+        "proof",
+        ["answered GET / with 500, expected a status below 500", "oops", "****"],
+    ),
+    (
+        answers(Answer(200, "")),
+        {"health": {"path": "/h", "status": 204}},
+        "proof",
+        ["answered GET /h with 200, expected 204"],
+    ),
+    (answers(OK, Answer(500, "")), {}, "proof", ["answered GET / with 500"]),
+    (
+        answers(Answer(503, "")),
+        {"health": {"timeout": 1}},
+        "proof",
+        ["did not prove healthy within 1 s: it answered 503"],
+    ),
+    (
+        answers("nothing listens on its socket"),
+        {"health": {"timeout": 1}},
+        "proof",
+        ["did not prove healthy within 1 s: nothing listens on its socket"],
+    ),
+    (stops_answering, {}, "proof", ["answered 2 times and then nothing listens on its socket"]),
+    (dies_while_it_proves, {}, "proof", ["started and then ended (exit-code)"]),
+    (
+        starts_and_ends,
+        {},
+        "proof",
+        ["started and then ended (exit-code)", "The last of its journal:", "KeyError: ****"],
+    ),
+    (loses_a_worker, {}, "proof", ["answered, and then a worker of it died"]),
+    (
+        setting("refuses", "start shop@bbb"),
+        {},
+        "start",
+        ["could not be started", "systemctl start shop@bbb.service: no"],
+    ),
+    (
+        setting("wrong", ["shop@.service:3: Unknown key"]),
+        {},
+        "start",
+        ["has a unit that systemd refuses", "Unknown key"],
+    ),
+    (lambda _: None, {"wsgi": "nope:app"}, "check", ["cannot be imported as nope:app", "No module named 'nope'"]),
+    (lambda _: None, {"wsgi": "shop:nope"}, "check", ["cannot be imported as shop:nope", "has no attribute 'nope'"]),
+    (
+        lambda _: None,
+        {"checks": {"import": False, "tests": 'echo "1 failed $KEY"; exit 3'}},
+        "check",
+        ["failed its tests", "1 failed ****"],
+    ),
+    (
+        lambda _: None,
+        {"hooks": {"after_stage": ["exit 1"]}, **NO_CHECKS},
+        "command",
+        ["failed a command of after_stage (exit 1)"],
+    ),
+    (lambda host: host.artifact.write_text("no tar"), {}, "stage", ["cannot be staged", "not a readable archive"]),
+    (lambda host: host.artifact.unlink(), {}, "stage", ["cannot be staged", "No such file"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "app", "step", "words"), REFUSED)
+def test_a_refused_release(
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Host], None],
+    app: dict[str, Any],
+    step: str,
+    words: list[str],
+) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    monkeypatch.setattr(engine_module, "children", engine_module.children)
+    clock = iter(range(10**6))
+    monkeypatch.setattr(engine_module.time, "monotonic", lambda: next(clock) / 10)
+    before = host.layout.live.lstat().st_ino
+    spoil(host)
+    with pytest.raises(Refused) as refused:
+        host.deploy("bbb", app)
+    message = str(refused.value)
+    assert refused.value.step == step
+    assert message.startswith("shop on web1: release bbb ")
+    assert all(word in message for word in words), message
+    assert "Still serving: aaa (v-aaa). No visitor saw bbb." in message
+    assert f"It failed at the step {step}; every deploy is in" in message
+    assert SECRET not in message
+    # The pointer was not touched, nothing that was started or made is left, and the record knows.
+    assert host.layout.live.lstat().st_ino == before
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+    assert os.listdir(host.layout.releases) == ["aaa"]
+    assert not host.layout.drop_in("bbb").exists()
+    assert (host.told[-1], host.layout.lock.exists()) == (("deploy", "bbb", "failed"), False)
+    assert SECRET not in host.layout.record.read_text()
+
+
+def test_503_means_not_yet(host: Host) -> None:
+    host.answers = [
+        "nothing listens on its socket",
+        Answer(503, ""),
+        Answer(503, ""),
+        Answer(503, ""),
+        Answer(503, ""),
+        OK,
+    ]
+    host.deploy("aaa", NO_CHECKS)
+    assert host.layout.live_id() == "aaa"
+
+
+def test_a_command_that_hangs_ends_with_the_health_timeout(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.layout.home / "x").mkdir()
+    monkeypatch.setattr(engine_module, "IMPORT_CHECK", "print('on my way', flush=True)\nimport time\ntime.sleep(60)")
+    with pytest.raises(Refused, match=r"cannot be imported as shop:app: no end after 1 s") as refused:
+        host.deploy("aaa", {"health": {"timeout": 1}})
+    assert "on my way" in str(refused.value) and "Nothing is live yet." in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ["cannot be staged: the disk is full"]),
+        (
+            VirtualenvError("no such package nope", "install", "because nope was not found"),
+            ["cannot be installed", "was not found"],
+        ),
+    ],
+)
+def test_what_cannot_be_built(host: Host, monkeypatch: pytest.MonkeyPatch, error: Exception, words: list[str]) -> None:
+    def ensure(*_: Any, **__: Any) -> Built:
+        raise error
+
+    monkeypatch.setattr(virtualenv, "ensure", ensure)
+    with pytest.raises(Refused) as refused:
+        host.deploy("aaa")
+    assert all(word in str(refused.value) for word in words)
+    assert os.listdir(host.layout.releases) == []
+
+
+def test_a_full_disk_does_not_hide_why(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record, "append", full)
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused, match="answered GET / with 500"):
+        host.deploy("aaa", NO_CHECKS)
+
+
+def test_a_systemd_that_cannot_stop_does_not_hide_why(host: Host) -> None:
+    host.answers = [Answer(500, "")]
+    host.systemd.refuses = "stop shop@aaa"
+    with pytest.raises(
+        Refused, match=r"(?s)answered GET / with 500.*could not be cleaned up: systemctl stop"
+    ) as refused:
+        host.deploy("aaa", NO_CHECKS)
+    assert refused.value.step == "proof"
+    assert not host.layout.lock.exists()
+
+
+def test_a_host_that_was_not_prepared(host: Host) -> None:
+    shutil.rmtree(host.layout.home)
+    host.layout.home.parent.mkdir(exist_ok=True)
+    with pytest.raises(Refused, match=r"shop is missing; run the playbook site.yml"):
+        host.deploy("aaa")
+
+
+def test_the_hook_on_failure_runs_in_what_serves(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    host.answers = [Answer(500, "")]
+    hooks = {"hooks": {"on_failure": ["pwd > ../../../told", "echo sorry; false"]}, **NO_CHECKS}
+    with pytest.raises(Refused, match=r"(?s)The hook on_failure failed too: failed a command of on_failure.*    sorry"):
+        host.deploy("bbb", hooks)
+    assert (host.layout.home / "told").read_text().strip() == str(host.layout.release("aaa") / "app")
+
+
+def test_the_proof_asks_a_while(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    assert host.sleeps.count(engine_module.PROOF_PAUSE) == engine_module.PROOF_ANSWERS
+
+
+# -- the switch -------------------------------------------------------------------------------------------------------
+
+
+def test_the_pointer_goes_back_when_the_new_one_dies_while_the_old_one_drains(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    engine = host.engine("bbb", NO_CHECKS)
+    host.step(engine, "prove")
+
+    def die() -> None:
+        assert host.layout.live_id() == "bbb"
+        host.systemd.running["shop@bbb.service"] = replace(ACTIVE, restarts=1)
+
+    host.on_sleep = die
+    with pytest.raises(Refused, match="died right after it went live, and was taken back") as refused:
+        host.step(engine, "go_live")
+    assert "Still serving: aaa (v-aaa)." in str(refused.value) and "No visitor" not in str(refused.value)
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+    assert host.told[-1] == ("deploy", "bbb", "failed")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda host: host.systemd.running.update({"shop@bbb.service": FAILED}), "started and then ended"),
+        (answers("nothing listens on its socket"), "was proved, and then nothing listens"),
+        (answers(Answer(502, "")), "answered GET / with 502"),
+    ],
+)
+def test_what_died_between_proof_and_switch_does_not_go_live(
+    host: Host, spoil: Callable[[Host], None], words: str
+) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    engine = host.engine("bbb", NO_CHECKS)
+    host.step(engine, "prove")
+    spoil(host)
+    with pytest.raises(Refused, match=words):
+        host.step(engine, "go_live")
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+
+
+@pytest.mark.parametrize(("hook", "live"), [("before_live", "aaa"), ("after_live", "bbb")])
+def test_a_hook_that_fails_at_the_switch(host: Host, hook: str, live: str) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    with pytest.raises(Refused, match=f"failed a command of {hook}"):
+        host.deploy("bbb", {"hooks": {hook: ["false"]}, **NO_CHECKS})
+    assert (host.layout.live_id(), host.running) == (live, {live})
+    # A release whose after_live failed serves, and is no bad one.
+    assert record.bad(record.read(host.layout.record)) == {"aaa", "bbb"} - {live} - {"aaa"}
+
+
+def test_only_what_this_run_proved_goes_live(host: Host) -> None:
+    for step in ("go_live", "command"):
+        with pytest.raises(Refused, match="was not proved by this run"):
+            host.step(host.engine("aaa"), step)
+
+
+def test_release_commands_run_in_the_proved_release_as_the_app(host: Host) -> None:
+    commands = ['echo "$FLASK_RELEASE $KEY" > ../../../told', "pwd >> ../../../told"]
+    engine = host.engine("aaa", {"release_commands": commands, **NO_CHECKS})
+    host.step(engine, "prove")
+    assert host.step(engine, "command")["msg"] == "2 release commands ran"
+    assert (host.layout.home / "told").read_text() == f"aaa {SECRET}\n{host.layout.release('aaa')}/app\n"
+    assert host.layout.live_id() is None
+
+
+def test_a_release_command_that_fails_withdraws_the_release(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    engine = host.engine("bbb", {"release_commands": ["false"], **NO_CHECKS})
+    host.step(engine, "prove")
+    with pytest.raises(Refused, match="failed a command of release_commands"):
+        host.step(engine, "command")
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+
+
+def test_withdraw(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    host.deploy("bbb", NO_CHECKS)
+    engine = host.engine("ccc", NO_CHECKS)
+    host.step(engine, "prove")
+    assert host.step(engine, "withdraw") == {
+        "changed": True,
+        "release": "ccc",
+        "live": "bbb",
+        "msg": "ccc was withdrawn",
+    }
+    assert (host.running, host.layout.staged_ids(), host.layout.lock.exists()) == ({"bbb"}, ["aaa", "bbb"], False)
+    # One that was there before is stopped, and stays.
+    host.rollback(None, "prove")
+    host.rollback(None, "withdraw")
+    assert (host.running, host.layout.staged_ids(), len(host.told)) == ({"bbb"}, ["aaa", "bbb"], 2)
+    assert not host.step(host.engine("bbb", NO_CHECKS), "withdraw")["changed"]
+
+
+# -- after a dead run -------------------------------------------------------------------------------------------------
+
+
+def test_what_a_dead_run_left_is_cleaned_up(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    for name in (".staging-bbb", ".removing-ccc", "half"):
+        (host.layout.releases / name).mkdir()
+    (host.layout.home / ".live.new").symlink_to("releases/bbb")
+    host.systemd.running["shop@zzz.service"] = ACTIVE
+    host.deploy("bbb", NO_CHECKS)
+    assert sorted(os.listdir(host.layout.releases)) == ["aaa", "bbb"]
+    assert (host.running, list(host.layout.home.glob(".*"))) == ({"bbb"}, [])
+
+
+def test_the_live_release_is_never_cleaned_up(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    (host.layout.release("aaa") / "release.json").unlink()
+    host.step(host.engine("bbb", NO_CHECKS), "prove")
+    assert (host.layout.release("aaa") / "app").is_dir()
+    assert host.running == {"aaa", "bbb"}
+
+
+@pytest.mark.parametrize("action", ["deploy", "rollback"])
+def test_a_line_that_a_dead_run_owes_is_written(host: Host, action: str) -> None:
+    for release in ("aaa", "bbb"):
+        host.deploy(release, NO_CHECKS)
+    lines = host.layout.record.read_text().splitlines(keepends=True)
+    host.layout.record.write_text(lines[0])
+    if action == "deploy":
+        host.step(host.engine("bbb", NO_CHECKS), "prove")
+    else:
+        host.rollback()
+    assert host.told[:2] == [("deploy", "aaa", "live"), ("deploy", "bbb", "live")]
+    assert host.layout.live_id() == ("bbb" if action == "deploy" else "aaa")
+
+
+def test_a_link_that_the_app_put_in_its_shared_directory_is_not_followed(host: Host) -> None:
+    outside = host.layout.root / "outside"
+    outside.mkdir(mode=0o755)
+    (host.layout.shared / "instance").symlink_to(outside)
+    host.deploy("aaa", {"shared_paths": ["instance", "up/loads"], **NO_CHECKS})
+    assert outside.stat().st_mode & 0o7777 == 0o755
+    assert (host.layout.shared / "up/loads").stat().st_mode & 0o7777 == 0o2770
+    assert os.readlink(host.layout.release("aaa") / "app/up/loads") == str(host.layout.shared / "up/loads")
+
+
+# -- check mode -------------------------------------------------------------------------------------------------------
+
+
+def test_predictions(host: Host) -> None:
+    shutil.rmtree(host.layout.home)
+    bare = host.engine("aaa").predict()
+    assert bare == {
+        "changed": True,
+        "release": "aaa",
+        "live": None,
+        "differs": ["code", "env"],
+        "msg": "shop: would deploy aaa, the first release",
+    }
+    host.layout.shared.mkdir(parents=True)
+    host.deploy("aaa", NO_CHECKS)
+    before = sorted(host.layout.root.rglob("*")), list(host.systemd.asked)
+    same = host.engine("aaa").predict()
+    assert (same["changed"], same["differs"], same["msg"]) == (False, [], "shop: aaa is live, nothing to do")
+    other = host.engine("bbb").predict()
+    assert (other["changed"], other["differs"]) == (True, ["code"])
+    assert other["msg"] == "shop: would deploy bbb, because of other code than aaa"
+    with pytest.raises(DeployError, match="no earlier good release"):
+        host.engine(None, parts={}).predict()
+    assert (sorted(host.layout.root.rglob("*")), host.systemd.asked) == before
+    host.systemd.running.clear()
+    assert host.engine("aaa").predict()["msg"] == "shop: would start aaa: it is live, but is not running"
+
+
+def test_the_prediction_of_a_rollback(host: Host) -> None:
+    for release in ("aaa", "bbb"):
+        host.deploy(release, NO_CHECKS)
+    back = host.engine(None, parts={}).predict()
+    assert (back["release"], back["msg"]) == ("aaa", "shop: would deploy aaa, instead of bbb")

@@ -1,0 +1,200 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.flaskops.server.plugins.module_utils import nginx, spec
+from ansible_collections.flaskops.server.plugins.module_utils.schema import Field
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+PYTHON = sorted((ROOT / "plugins").rglob("*.py"))
+YAML_HERE = [path for part in ("roles", "playbooks", "plugins") for path in (ROOT / part).rglob("*.yml")]
+
+
+def read(path: Path) -> Any:
+    """Return what a YAML file says, nothing where there is none."""
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+
+
+def texts(role: str) -> dict[Path, str]:
+    """Return a role's tasks, handlers, variables and templates."""
+    parts = ("tasks", "handlers", "templates", "vars")
+    paths = [path for part in parts for path in (ROOT / "roles" / role / part).rglob("*") if path.is_file()]
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
+def documented(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, bool]]:
+    """Return each option, those inside of others too, and whether it has a description."""
+    for name, option in options.items():
+        yield path + name, bool(option.get("description"))
+        yield from documented(option.get("options") or {}, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_and_argument_specs_say_the_same(role: str) -> None:
+    entries = read(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]
+    options = entries["main"]["options"]
+    required = {name for name, option in options.items() if option.get("required")}
+    assert {name: option.get("default") for name, option in options.items() if name not in required} == (
+        read(ROOT / "roles" / role / "defaults/main.yml")
+    )
+    for entry in entries.values():
+        assert entry.get("short_description")
+        assert [name for name, said in documented(entry.get("options", {})) if not said] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_option_is_used(role: str) -> None:
+    everything = "\n".join(texts(role).values())
+    options = read(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert [name for name in options if not re.search(rf"\b{name}\b", everything)] == []
+
+
+def assigned(node: Any) -> Iterator[str]:
+    """Return the variables that tasks make: registered, set, loop variables; nothing else of a role is global."""
+    if isinstance(node, list):
+        for item in node:
+            yield from assigned(item)
+    elif isinstance(node, dict):
+        yield from filter(None, [node.get("register")])
+        yield from (node.get("ansible.builtin.set_fact") or {}).keys() - {"cacheable"}
+        control = node.get("loop_control") or {}
+        yield from filter(None, [control.get("loop_var"), control.get("index_var")])
+        # What is given to an included role is that role's.
+        if not {"ansible.builtin.include_role", "ansible.builtin.import_role"} & set(node):
+            yield from node.get("vars") or {}
+        for part in ("block", "rescue", "always"):
+            yield from assigned(node.get(part) or [])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_prefixes(role: str) -> None:
+    home = ROOT / "roles" / role
+    assert [name for name in read(home / "defaults/main.yml") if not name.startswith(f"{role}_")] == []
+    private = [*read(home / "vars/main.yml")]
+    for part in ("tasks", "handlers"):
+        private += [name for path in (home / part).rglob("*.yml") for name in assigned(read(path))]
+    assert [name for name in private if not name.startswith(f"__{role}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_stands_alone(role: str) -> None:
+    meta = read(ROOT / "roles" / role / "meta/main.yml")
+    assert meta["dependencies"] == []
+    assert meta["galaxy_info"]["license"] == "GPL-3.0-or-later"
+    # An app's list belongs to the playbooks.
+    assert [str(path) for path, text in texts(role).items() if re.search(r"\bflask_apps\b", text)] == []
+
+
+def module_documentation(name: str) -> dict[str, Any]:
+    """Return DOCUMENTATION, EXAMPLES and RETURN of a module, parsed."""
+    tree = ast.parse((ROOT / "plugins/modules" / f"{name}.py").read_text(encoding="utf-8"))
+    said = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
+    return {key: yaml.safe_load(said[key]) for key in ("DOCUMENTATION", "EXAMPLES", "RETURN")}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_documented(name: str) -> None:
+    said = module_documentation(name)
+    documentation = said["DOCUMENTATION"]
+    assert documentation["module"] == name
+    assert documentation["short_description"] and documentation["description"] and documentation["author"]
+    assert [option for option, has in documented(documentation["options"]) if not has] == []
+    for example in said["EXAMPLES"]:
+        assert example["name"] and isinstance(example[f"flaskops.server.{name}"], dict)
+        assert set(example[f"flaskops.server.{name}"]) <= set(documentation["options"])
+    for returned in said["RETURN"].values():
+        assert {"description", "returned", "type"} <= set(returned)
+
+
+class Taken(Exception):  # noqa: N818
+    """Carries what a module tells Ansible of its options."""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_take_what_they_document(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(argument_spec: dict[str, Any], **_: Any) -> None:
+        raise Taken(argument_spec)
+
+    module = importlib.import_module(f"ansible_collections.flaskops.server.plugins.modules.{name}")
+    if not hasattr(module, "main"):
+        # All of it is in the action plugin.
+        assert (ROOT / "plugins/action" / f"{name}.py").is_file()
+        return
+    monkeypatch.setattr(module, "AnsibleModule", taken)
+    with pytest.raises(Taken) as caught:
+        module.main()
+    options = module_documentation(name)["DOCUMENTATION"]["options"]
+    keys = ("type", "default", "choices", "required", "elements")
+    assert {option: {key: facts.get(key) for key in keys} for option, facts in caught.value.args[0].items()} == (
+        {option: {key: facts.get(key) for key in keys} for option, facts in options.items()}
+    )
+
+
+def fields(of: Mapping[str, Field], path: str = "") -> Iterator[tuple[str, Field]]:
+    """Return every field of a schema, those inside of others too."""
+    for name, field in of.items():
+        yield path + name, field
+        yield from fields(field.fields or {}, f"{path}{name}.")
+        inner = {kind: item for kind, item in (("items", field.items), ("values", field.values)) if item}
+        yield from fields(inner, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("schema", [spec.APP, nginx.SITE_FIELDS], ids=["flask_apps", "nginx_sites"])
+def test_every_field_is_documented(schema: Mapping[str, Field]) -> None:
+    assert [path for path, field in fields(schema) if not re.fullmatch(r"[A-Z`a-z].*[.)]", field.doc)] == []
+
+
+def test_every_default_of_a_field_is_one_that_it_takes() -> None:
+    app = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app"}
+    once = spec.resolve_one(app, "app")
+    assert spec.resolve_one(once, "app") == once
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
+def test_python_says_whose_it_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    head = "# Copyright: Contributors to the flaskops.server collection\n# GNU General Public License v3.0+ "
+    assert head in "\n".join(text.splitlines()[:3])
+    assert "from __future__ import annotations" in text
+
+
+FORBIDDEN = {
+    r"\bignore_errors\s*:\s*true": "hides a fault",
+    r"\bfailed_when\s*:\s*false": "hides a fault",
+    r"state\s*:\s*latest": "is never the same twice",
+    r"\bansible_(distribution|os_family|default_ipv4|processor_vcpus|memtotal_mb|fqdn)\b": "goes through ansible_facts",
+    r"^\s*(- )?community\.\w+\.": "is no part of ansible-core",
+}
+
+
+@pytest.mark.parametrize("pattern", FORBIDDEN)
+def test_what_no_role_does(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].strip()} {FORBIDDEN[pattern]}"
+        for path in YAML_HERE
+        for match in re.finditer(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert found == []
+
+
+def test_the_product_needs_no_other_collection() -> None:
+    assert not read(ROOT / "galaxy.yml").get("dependencies")
