@@ -11,3 +11,4 @@ with engine.connect() as connection:
     context.configure(connection=connection, target_metadata=database.Base.metadata, render_as_batch=True)
     with context.begin_transaction():
         context.run_migrations()
+engine.dispose()

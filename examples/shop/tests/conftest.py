@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -31,12 +32,24 @@ def alembic(database_url: str) -> Config:
 
 
 @pytest.fixture
-def app(alembic: Config) -> Iterator[Flask]:
+def make_app(database_url: str) -> Iterator[Callable[..., Flask]]:
+    """Makes shops from settings, for tests where nothing else is said, and closes their databases afterwards."""
+    made: list[Flask] = []
+
+    def make(**settings: Any) -> Flask:
+        made.append(create_app(settings or {"TESTING": True}))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.extensions["engine"].dispose()
+
+
+@pytest.fixture
+def app(alembic: Config, make_app: Callable[..., Flask]) -> Flask:
     """The shop, migrated."""
     command.upgrade(alembic, "head")
-    app = create_app({"TESTING": True})
-    yield app
-    app.extensions["engine"].dispose()
+    return make_app()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shop import create_app
 from shop.database import Order
 
 ROOT = Path(__file__).parent.parent
@@ -66,33 +66,32 @@ def test_unknown_things(client: FlaskClient) -> None:
     assert client.get("/orders/none").status_code == 404
 
 
-def test_health_needs_no_migration(database_url: str) -> None:
-    client = create_app({"TESTING": True}).test_client()
+def test_health_needs_no_migration(make_app: Callable[..., Flask]) -> None:
+    client = make_app().test_client()
     assert client.get("/healthz").json == {"status": "ok", "database": "ok"}
     assert client.get("/").status_code == 503
 
 
-def test_health_sees_a_lost_database(tmp_path: Path) -> None:
+def test_health_sees_a_lost_database(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     lost = f"sqlite:///{tmp_path / 'none' / 'shop.sqlite'}"
-    answer = create_app({"TESTING": True, "DATABASE_URL": lost}).test_client().get("/healthz")
+    answer = make_app(TESTING=True, DATABASE_URL=lost).test_client().get("/healthz")
     assert answer.status_code == 503
     assert answer.json == {"status": "error", "database": "OperationalError"}
 
 
-def test_version(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert client.get("/version").json["version"] == ROOT.joinpath("VERSION").read_text().strip()
+def test_version(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_app().test_client().get("/version").json["version"] == ROOT.joinpath("VERSION").read_text().strip()
     monkeypatch.setenv("SHOP_VERSION", "2.0.0-test")
-    assert create_app({"TESTING": True}).test_client().get("/version").json["version"] == "2.0.0-test"
+    assert make_app().test_client().get("/version").json["version"] == "2.0.0-test"
 
 
 @pytest.mark.parametrize(
     ("trusted", "scheme", "address"), [(0, "http", "127.0.0.1"), (1, "https", "192.0.2.7")], ids=["direct", "proxied"]
 )
-def test_whoami(database_url: str, trusted: int, scheme: str, address: str) -> None:
-    client = create_app({"TESTING": True, "TRUSTED_PROXIES": trusted}).test_client()
+def test_whoami(make_app: Callable[..., Flask], trusted: int, scheme: str, address: str) -> None:
     headers = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7", "X-Forwarded-Proto": "https"}
-    seen = client.get("/whoami?a=b", headers=headers).json
-    assert seen == {
+    client = make_app(TESTING=True, TRUSTED_PROXIES=trusted).test_client()
+    assert client.get("/whoami?a=b", headers=headers).json == {
         "url": f"{scheme}://localhost/whoami?a=b",
         "scheme": scheme,
         "host": "localhost",
@@ -101,15 +100,15 @@ def test_whoami(database_url: str, trusted: int, scheme: str, address: str) -> N
     }
 
 
-def test_the_secret_key(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_secret_key(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SHOP_SECRET_KEY", raising=False)
     with pytest.raises(RuntimeError, match="SHOP_SECRET_KEY is not set"):
-        create_app()
+        make_app(TESTING=False)
     tmp_path.joinpath("SHOP_SECRET_KEY").write_text("from a credential\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert create_app().secret_key == "from a credential"
+    assert make_app(TESTING=False).secret_key == "from a credential"
     monkeypatch.setenv("SHOP_SECRET_KEY", "from the environment")
-    app = create_app()
+    app = make_app(TESTING=False)
     assert app.secret_key == "from the environment"
     assert app.config["SESSION_COOKIE_SECURE"]
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ class Refused(Exception):  # noqa: N818
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host(tmp_path)
     me = types.SimpleNamespace(pw_uid=os.getuid(), pw_gid=os.getgid(), gr_gid=os.getgid())
     monkeypatch.setattr(engine_module.pwd, "getpwnam", lambda _: me)
