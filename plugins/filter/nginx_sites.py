@@ -9,22 +9,24 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, sites_of_apps
+from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
+from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
 
 DOCUMENTATION = r"""
 name: nginx_sites
 short_description: Turn apps into sites of nginx
 description:
-  - Takes resolved apps (the result of M(flaskops.server.resolve)) and returns what the role
-    P(flaskops.server.nginx#role) takes as C(nginx_sites).
+  - Takes apps as C(flask_apps) holds them and returns what the role P(flaskops.server.nginx#role) takes as
+    C(nginx_sites).
   - A site reaches its app through C(/srv/APP/live/http.sock), so that a deploy needs no reload of nginx.
   - Static files are looked for in the live release and in the two before it.
   - An app without domains becomes the default server; two of them are an error.
-version_added: 1.0.0
+version_added: 0.1.0
 author:
   - Contributors to the flaskops.server collection
 options:
   _input:
-    description: Resolved apps.
+    description: The apps.
     type: list
     elements: dict
     required: true
@@ -35,7 +37,7 @@ EXAMPLES = r"""
   ansible.builtin.include_role:
     name: flaskops.server.nginx
   vars:
-    nginx_sites: "{{ resolved.apps | flaskops.server.nginx_sites }}"
+    nginx_sites: "{{ flask_apps | flaskops.server.nginx_sites }}"
 """
 
 RETURN = r"""
@@ -49,13 +51,11 @@ _value:
 def nginx_sites(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the sites of these apps.
 
-    :raises AnsibleFilterError: where the input is no list of apps, or two of them would be the default server.
+    :raises AnsibleFilterError: listing what is wrong with them.
     """
-    if not isinstance(apps, (list, tuple)) or not all(isinstance(app, Mapping) and "name" in app for app in apps):
-        raise AnsibleFilterError("nginx_sites: expected a list of resolved apps")
     try:
-        return sites_of_apps(apps)
-    except SitesError as error:
+        return sites_of_apps(resolve(plain(apps)))
+    except (SpecError, SitesError) as error:
         raise AnsibleFilterError(str(error)) from error
 
 

@@ -31,7 +31,8 @@ def cause(lines: Sequence[str], most: int = 12) -> list[str]:
     if not telling:
         passed_over = {line for block in tracebacks for line in block}.union(_LINKS)
         return [line for line in lines if line.strip() and line not in passed_over][-most:]
-    block = telling[-1]
+    # Between an import and the module that fails stand lines of Python's own import system.
+    block = [line for line in telling[-1] if "<frozen importlib" not in line]
     return block if len(block) <= most else [block[0], "  ...", *block[-(most - 2) :]]
 
 

@@ -267,9 +267,8 @@ class Engine:
         live = self.layout.live_id()
         journal = []
         if release and error.step in ("start", "proof", "live"):
-            journal = [
-                line for line in self.systemd.journal(self.layout.unit(release), 200) if health.AGENT not in line
-            ]
+            lines = self.systemd.journal(self.layout.unit(release), 200, since=float(claim.content["since"]))
+            journal = [line for line in lines if health.AGENT not in line]
         left = ""
         if release and release != live:
             try:
@@ -299,7 +298,7 @@ class Engine:
             raise DeployError("stage", "is not on this host and no source was sent")
         staging = self.layout.staging(release)
         group = self._group()
-        with _as_deploy_error("stage"):
+        with _as_deploy_error("stage", self.layout.home):
             self.layout.releases.mkdir(exist_ok=True)
             self.layout.venvs.mkdir(exist_ok=True)
             os.mkdir(staging, 0o750)
@@ -495,7 +494,8 @@ class Engine:
                 answer = self._ask(release, max(1.0, deadline - time.monotonic()))
             except health.NoAnswerError as error:
                 if answers:
-                    raise DeployError("proof", f"answered {answers} times and then {_short(error)}") from error
+                    times = "once" if answers == 1 else f"{answers} times"
+                    raise DeployError("proof", f"answered {times} and then {_short(error)}") from error
                 last = str(error)
                 self.sleep(POLL)
                 continue
@@ -517,7 +517,8 @@ class Engine:
     def _alive(self, unit: str) -> UnitState:
         state = self.systemd.state(unit)
         if state.is_dead:
-            raise DeployError("proof", f"started and then ended ({state.result})")
+            # systemd says "success" until it knows better, and again when it has begun the next try.
+            raise DeployError("proof", f"started and then ended{_how(state.result)}")
         return state
 
     def _ask(self, release: str, timeout: float) -> health.Answer:
@@ -749,21 +750,33 @@ def _read_environment(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _as_deploy_error(step: str) -> Iterator[None]:
-    """Say what went wrong in a step in the words of a deploy."""
+def _as_deploy_error(step: str, home: Path) -> Iterator[None]:
+    """Say what went wrong in a step in the words of a deploy.
+
+    :param home: the app's directory, for what there is to say about its disk.
+    """
     try:
         yield
     except (SourceError, requirements.RequirementsError) as error:
         raise DeployError(step, "cannot be staged", str(error).splitlines()) from error
     except virtualenv.VirtualenvError as error:
-        raise DeployError(step, f"cannot be installed: {error}", error.output.splitlines()[-JOURNAL_LINES:]) from error
+        advice = SPACE if str(error).startswith("the disk is full") else MEND
+        said = error.output.splitlines()[-JOURNAL_LINES:]
+        raise DeployError(step, f"cannot be installed: {error}", said, advice) from error
     except OSError as error:
-        what = "cannot be staged: the disk is full" if error.errno == errno.ENOSPC else f"cannot be staged: {error}"
-        raise DeployError(step, what) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise DeployError(step, f"cannot be staged: {error}") from error
+        free = shutil.disk_usage(home).free // 2**20
+        what = f"cannot be staged: the disk is full: {free} MB are free where {home} lies"
+        raise DeployError(step, what, advice=SPACE) from error
 
 
 def _short(error: Exception) -> str:
     return str(error).removeprefix("it ")
+
+
+def _how(result: str) -> str:
+    return f" ({result})" if result not in ("", "success") else ""
 
 
 def _now() -> str:

@@ -32,10 +32,13 @@ class UnitState:
     result: str
     memory: int | None
     since: str
+    sub: str = ""
 
     @property
     def is_dead(self) -> bool:
-        return self.active in ("failed", "inactive", "deactivating") or self.restarts > 0
+        # Between its end and the next try an instance is "activating" to systemd.
+        ended = self.active in ("failed", "inactive", "deactivating") or self.sub.startswith("auto-restart")
+        return ended or self.restarts > 0
 
 
 class Systemd:
@@ -75,7 +78,7 @@ class Systemd:
         self.call("daemon-reload")
 
     def state(self, unit: str) -> UnitState:
-        wanted = "ActiveState,NRestarts,MainPID,Result,MemoryCurrent,ActiveEnterTimestamp"
+        wanted = "ActiveState,SubState,NRestarts,MainPID,Result,MemoryCurrent,ActiveEnterTimestamp"
         lines = self.call("show", "--property", wanted, unit).splitlines()
         said = dict(line.partition("=")[::2] for line in lines)
         memory = said.get("MemoryCurrent", "")
@@ -87,6 +90,7 @@ class Systemd:
             # Without memory accounting systemd prints "[not set]" or 2**64-1.
             memory=int(memory) if memory.isdigit() and int(memory) < 2**63 else None,
             since=said.get("ActiveEnterTimestamp", ""),
+            sub=said.get("SubState", ""),
         )
 
     def instances(self, name: str) -> list[str]:
@@ -95,21 +99,16 @@ class Systemd:
         units = [line.split()[0] for line in listed.splitlines() if line.split()]
         return [unit[len(name) + 1 : -len(".service")] for unit in units]
 
-    def journal(self, unit: str, lines: int) -> list[str]:
-        """Return the last lines of the unit's current or last run."""
-        shown = subprocess.run(
-            ["systemctl", "show", "--value", "--property", "InvocationID", unit],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        invocation = shown.stdout.strip()
-        only = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", unit]
+    def journal(self, unit: str, lines: int, since: float = 0) -> list[str]:
+        """Return the last lines that a unit's processes wrote.
+
+        :param since: seconds since the epoch; not the invocation, for systemd may be starting the next one by now.
+        """
+        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--since=@{int(since)}"]
+        # What a process wrote just before it ended can be on its way to the journal still.
+        subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
         done = subprocess.run(
-            ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", *only],
-            capture_output=True,
-            text=True,
-            check=False,
+            [*command, f"_SYSTEMD_UNIT={unit}"], capture_output=True, text=True, errors="replace", check=False
         )
         return done.stdout.splitlines()
 

@@ -382,7 +382,7 @@ def _known(final: Path, name: str) -> Built | None:
 def _full(venvs: Path, step: str, output: str = "") -> VirtualenvError:
     free = shutil.disk_usage(venvs if venvs.exists() else "/").free // 1_048_576
     return VirtualenvError(
-        f"the disk is full: {free} MB are free where {venvs} lies. What was begun is removed; free some space",
+        f"the disk is full: {free} MB are free where {venvs} lies",
         step,
         output,
     )

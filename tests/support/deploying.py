@@ -23,13 +23,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "tests" / "apps" / "probe"
@@ -405,13 +406,7 @@ def message(run: Run, host: str) -> str:
     :raises AssertionError: where there is none, or more than one.
     """
     block = re.compile(rf"^(?:failed|fatal): \[{re.escape(host)}\].*\n((?:    .*\n|\n)+)", re.MULTILINE)
-    found = []
-    for result in block.findall(run.output):
-        lines = textwrap.dedent(result)
-        if several := re.search(r"^msg: \|-?\n((?:    .*\n|\n)+)", lines, re.MULTILINE):
-            found.append(textwrap.dedent(several[1]).strip())
-        elif single := re.search(r"^msg: (.*)$", lines, re.MULTILINE):
-            found.append(single[1].strip("'\""))
+    found = [str(yaml.safe_load(result)["msg"]) for result in block.findall(run.output)]
     # Of a loop Ansible says in the end that an item failed, which is no message.
     found = [text for text in found if not text.startswith("One or more items failed")]
     assert len(found) == 1, f"{len(found)} messages of {host} in:\n{run.output}"

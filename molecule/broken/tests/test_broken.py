@@ -32,8 +32,8 @@ def ids() -> dict[str, str]:
 
 @pytest.fixture
 def found() -> dict[str, deploying.Found]:
-    """What there is on each host as the test begins."""
-    return look()
+    """What there is on each host as the test begins, when what the test before it stopped has ended."""
+    return {host: settled(host) for host in HOSTS}
 
 
 def look() -> dict[str, deploying.Found]:
@@ -46,9 +46,14 @@ def app(source: Path, **more: Any) -> dict[str, Any]:
     return deploying.probe_app(source, secrets={"PROBE_TOKEN": TOKEN}, **{"health": health, **more})
 
 
+def good(source: Path, **more: Any) -> dict[str, Any]:
+    """A release that is well, and has the time to say so however busy the machine is."""
+    return app(source, **{"health": {"path": "/healthz", "status": 200, "timeout": 60}, **more})
+
+
 def second(directory: Path, **more: Any) -> dict[str, Any]:
     """The second good release; the same wherever it is copied to."""
-    return app(deploying.probe(directory, version="2", variant="ill_by_file.py"), **more)
+    return good(deploying.probe(directory, version="2", variant="ill_by_file.py"), **more)
 
 
 def assert_serving(visits: dict[str, deploying.Visits], *bodies: str) -> None:
@@ -157,7 +162,7 @@ BAD = [
         "requirements in conflict",
         "requirements_conflict.txt",
         "stage",
-        ("cannot install requirements.txt", "flask==3.1.3 depends on werkzeug>=3.1.0", "werkzeug==2.3.8"),
+        ("cannot install requirements.txt", "depends on werkzeug>=3.1.0", "you require werkzeug==2.3.8"),
     ),
     Bad(
         "requirement does not compile",
@@ -233,7 +238,8 @@ BAD = [
         "dies after its first answer",
         "dies_after_first_answer.py",
         "proof",
-        ("started and then ended", "Booting worker"),
+        # Whichever is seen first: that its socket is gone, or that systemd knows.
+        ("answered once and then |started and then ended (signal)", "Booting worker"),
     ),
     Bad(
         "a worker dies after its first answer",
@@ -281,7 +287,7 @@ def test_a_bad_release_is_refused(bad: Bad, tmp_path: Path, found: dict[str, dep
         # uv folds its lines.
         unfolded = message + " ".join(message.split())
         for words in bad.words:
-            assert words in unfolded
+            assert any(word in unfolded for word in words.split("|")), words
         assert f"Still serving: {here.live} (" in message
         assert f"No visitor saw {refused['release']}." in message
         assert "Next: mend it and deploy again." in message
@@ -372,7 +378,7 @@ def test_a_release_that_is_not_there_cannot_be_chosen(
 def test_an_earlier_release_that_fails_its_proof_is_passed_over_next_time(tmp_path: Path, ids: dict[str, str]) -> None:
     """2 was live, 4 is; 2 cannot be proved any more, so the first rollback fails and the second one goes to 1."""
     source = deploying.probe(tmp_path, version="4")
-    assert deploying.playbook("deploy", apps=[app(source)]).code == 0
+    assert deploying.playbook("deploy", apps=[good(source)]).code == 0
     before = {host: settled(host) for host in HOSTS}
     for address in deploying.addresses().values():
         deploying.shell(address, "touch /srv/probe/shared/instance/ill")
@@ -399,12 +405,8 @@ def test_an_earlier_release_that_fails_its_proof_is_passed_over_next_time(tmp_pa
 
 
 def test_of_two_deploys_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    slow = app(
-        deploying.probe(tmp_path, version="5", variant="slow_start.py"),
-        env={"PROBE_SLOW_SECONDS": "6"},
-        health={"path": "/healthz", "status": 200, "timeout": 30},
-    )
-    other = app(deploying.probe(tmp_path, version="6"))
+    slow = good(deploying.probe(tmp_path, version="5", variant="slow_start.py"), env={"PROBE_SLOW_SECONDS": "8"})
+    other = good(deploying.probe(tmp_path, version="6"))
     first = deploying.start("deploy", apps=[slow])
     try:
         deploying.wait_until(

@@ -13,9 +13,13 @@ from ansible_collections.flaskops.server.plugins.filter.nginx_sites import Filte
 nginx_sites = FilterModule().filters()["nginx_sites"]
 
 
+def app(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "source": {"path": "."}, "wsgi": "app:app", **more}
+
+
 def test_apps_become_sites() -> None:
-    sites = nginx_sites([{"name": "a", "domains": ["a.example.org"]}, {"name": "b"}])
-    assert [site["upstream"] for site in sites] == ["unix:/srv/a/live/http.sock", "unix:/srv/b/live/http.sock"]
+    sites = nginx_sites([app("one", domains=["one.example.org"]), app("two")])
+    assert [site["upstream"] for site in sites] == ["unix:/srv/one/live/http.sock", "unix:/srv/two/live/http.sock"]
 
 
 def test_no_apps_no_sites() -> None:
@@ -23,11 +27,11 @@ def test_no_apps_no_sites() -> None:
 
 
 def test_two_default_servers_are_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="a and b have no domains"):
-        nginx_sites([{"name": "a"}, {"name": "b"}])
+    with pytest.raises(AnsibleFilterError, match="is the default vhost already"):
+        nginx_sites([app("one"), app("two")])
 
 
 @pytest.mark.parametrize("value", [None, {}, "apps", [1], [{"domains": []}]])
 def test_what_is_no_list_of_apps_is_refused(value: Any) -> None:
-    with pytest.raises(AnsibleFilterError, match="expected a list of resolved apps"):
+    with pytest.raises(AnsibleFilterError, match="in the inventory, nothing was touched"):
         nginx_sites(value)

@@ -62,7 +62,7 @@ class FakeSystemd(Systemd):
     def instances(self, name: str) -> list[str]:
         return [unit.partition("@")[2].removesuffix(".service") for unit in self.running]
 
-    def journal(self, unit: str, lines: int) -> list[str]:
+    def journal(self, unit: str, lines: int, since: float = 0) -> list[str]:
         return self.log
 
     def verify(self, unit: str) -> list[str]:
@@ -391,7 +391,7 @@ REFUSED: list[tuple[Callable[[Host], None], dict[str, Any], str, list[str]]] = [
         "proof",
         ["answered GET /h with 200, expected 204"],
     ),
-    (answers(OK, Answer(500, "")), {}, "proof", ["answered GET / with 500"]),
+    (answers(OK, Answer(500, ""), OK), {}, "proof", ["answered GET / with 500"]),
     (
         answers(Answer(503, "")),
         {"health": {"timeout": 1}},
@@ -435,9 +435,9 @@ REFUSED: list[tuple[Callable[[Host], None], dict[str, Any], str, list[str]]] = [
     ),
     (
         lambda _: None,
-        {"hooks": {"after_stage": ["exit 1"]}, **NO_CHECKS},
+        {"hooks": {"after_stage": [f"exit 1 # {SECRET}"]}, **NO_CHECKS},
         "command",
-        ["failed a command of after_stage (exit 1)"],
+        ["failed a command of after_stage (exit 1 # ****"],
     ),
     (lambda host: host.artifact.write_text("no tar"), {}, "stage", ["cannot be staged", "not a readable archive"]),
     (lambda host: host.artifact.unlink(), {}, "stage", ["cannot be staged", "No such file"]),

@@ -163,6 +163,11 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Any:
             UnitState("activating", 0, 0, "", None, ""),
             False,
         ),
+        (
+            "ActiveState=activating\nSubState=auto-restart\nNRestarts=0\n",
+            UnitState("activating", 0, 0, "", None, "", "auto-restart"),
+            True,
+        ),
         ("ActiveState=activating\nNRestarts=1\n", UnitState("activating", 1, 0, "", None, ""), True),
         ("ActiveState=failed\nResult=exit-code\nMainPID=\n", UnitState("failed", 0, 0, "exit-code", None, ""), True),
         (f"ActiveState=active\nMemoryCurrent={2**64 - 1}\n", UnitState("active", 0, 0, "", None, ""), False),
@@ -196,11 +201,11 @@ def test_stopping_nothing_asks_nothing(says: Any) -> None:
     assert said.asked == []
 
 
-@pytest.mark.parametrize(("invocation", "only"), [("f00\n", ["_SYSTEMD_INVOCATION_ID=f00"]), ("", ["--unit", "u"])])
-def test_the_journal_of_one_run(says: Any, invocation: str, only: list[str]) -> None:
-    said = says(stdout=invocation)
-    Systemd().journal("u", 5)
-    assert said.asked[1][-len(only) :] == only
+def test_the_journal_of_one_unit_since_a_time(says: Any) -> None:
+    said = says(stdout="one\ntwo\n")
+    assert Systemd().journal("u", 5, since=1234.9) == ["one", "two"]
+    assert said.asked[0] == ["journalctl", "--sync"]
+    assert said.asked[1][-3:] == ["--lines=5", "--since=@1234", "_SYSTEMD_UNIT=u"]
 
 
 def test_only_this_apps_faults_count(says: Any) -> None:
