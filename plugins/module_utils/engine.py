@@ -509,7 +509,8 @@ class Engine:
                 refusals += answer.status != NOT_YET
                 if answers or refusals >= PROOF_REFUSALS:
                     raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
-            self.sleep(PROOF_PAUSE)
+            if answers < PROOF_ANSWERS:
+                self.sleep(PROOF_PAUSE)
         state = self._alive(unit)
         if proven - children(state.main_pid):
             raise DeployError("proof", "answered, and then a worker of it died")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils import health, record
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, memory_of
 
 #: Seconds that the health question may take.
 HEALTH_TIMEOUT = 5
@@ -41,7 +41,8 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
     }
     if live:
         state = systemd.state(layout.unit(live))
-        said.update(instance=state.active, memory=state.memory, since=state.since)
+        memory = memory_of(state.main_pid) if state.memory is None else state.memory
+        said.update(instance=state.active, memory=memory, since=state.since)
         try:
             answer = health.ask(layout.runtime_socket(live), app["health"]["path"], health.headers(app), HEALTH_TIMEOUT)
             said["health"] = str(answer.status)

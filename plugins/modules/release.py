@@ -37,7 +37,7 @@ options:
     description: What the controller found out. Filled in by the action plugin.
     type: dict
   hidden:
-    description: The app's secrets, in a form that hides them whole. Filled in by the action plugin.
+    description: The app's secrets and its packed source, in a form that hides them whole. Filled in by the action plugin.
     type: str
 attributes:
   check_mode:
@@ -110,11 +110,13 @@ holder:
 
 import base64
 import json
+import zlib
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.lock import LockedError, claim, held_by
+from ansible_collections.flaskops.server.plugins.module_utils.lock import LEASE, LockedError, claim, held_by
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError
 
 STEPS = {"proved": Engine.prove, "commanded": Engine.command, "live": Engine.go_live, "withdrawn": Engine.withdraw}
@@ -146,6 +148,10 @@ def main() -> None:
     app = module.params["app"]
     app["python"].update(hidden["python"])
     run, dead = given.pop("run"), given.pop("dead", None)
+    if "artifact" in hidden:
+        tarball = Path(module.tmpdir, "artifact.tar")
+        tarball.write_bytes(zlib.decompress(base64.b64decode(hidden["artifact"])))
+        given["artifact"] = str(tarball)
     wanted = module.params["release"]
     if wanted and wanted != "previous":
         given["release"] = wanted
@@ -177,7 +183,11 @@ def main() -> None:
                 withdraw_others(layout, run)
                 module.fail_json(msg=message, release=release, step=error.step)
     except LockedError as error:
-        module.fail_json(msg=f"{app['name']} on {engine.request.host}: {error}", holder=error.holder, busy=error.busy)
+        message = (
+            f"{app['name']} on {engine.request.host}: {error}.\nNothing was done here. Next: deploy again when it has ended;"
+            f" a run that is gone loses the lock {LEASE // 60} minutes after its last step at the latest."
+        )
+        module.fail_json(msg=message, holder=error.holder, busy=error.busy)
     module.exit_json(**result)
 
 

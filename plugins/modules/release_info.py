@@ -93,7 +93,7 @@ since:
   returned: when a release is live
   type: str
 memory:
-  description: Its memory, in bytes; null where systemd does not count it.
+  description: Its memory, in bytes.
   returned: success
   type: int
 lines:

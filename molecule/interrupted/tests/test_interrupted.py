@@ -29,13 +29,13 @@ def build_wheel(directory, settings=None, metadata=None):
     open("{HOLD}.seen", "w").close()
     while os.path.exists("{HOLD}"):
         time.sleep(0.1)
-    name = "heavy-1.0-py3-none-any.whl"
+    name = "@name@-1.0-py3-none-any.whl"
     with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
-        wheel.writestr("heavy.py", "")
-        wheel.writestr("heavy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: heavy\\nVersion: 1.0\\n")
+        wheel.writestr("@name@.py", "")
+        wheel.writestr("@name@-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: @name@\\nVersion: 1.0\\n")
         tags = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
-        wheel.writestr("heavy-1.0.dist-info/WHEEL", tags)
-        wheel.writestr("heavy-1.0.dist-info/RECORD", "")
+        wheel.writestr("@name@-1.0.dist-info/WHEEL", tags)
+        wheel.writestr("@name@-1.0.dist-info/RECORD", "")
     return name
 """
 PROJECT = """\
@@ -45,7 +45,7 @@ build-backend = "backend"
 backend-path = ["."]
 
 [project]
-name = "heavy"
+name = "@name@"
 version = "1.0"
 """
 
@@ -74,8 +74,9 @@ def heavy(directory: Path, version: str) -> Path:
     source = deploying.probe(directory, version)
     package = source / "heavy"
     package.mkdir()
-    (package / "backend.py").write_text(BACKEND)
-    (package / "pyproject.toml").write_text(PROJECT)
+    # Of another name each time: what is built already is not built again.
+    (package / "backend.py").write_text(BACKEND.replace("@name@", f"heavy{version}"))
+    (package / "pyproject.toml").write_text(PROJECT.replace("@name@", f"heavy{version}"))
     with (source / "requirements.txt").open("a") as requirements:
         requirements.write("./heavy\n")
     return source
@@ -176,11 +177,12 @@ def test_killed_on_the_host_in_the_middle_of_staging(tmp_path: Path, live: str) 
 
 
 @pytest.mark.usefixtures("held")
-@pytest.mark.parametrize("what", ["the process", "all its processes"])
-def test_the_controller_is_killed_in_the_middle_of_staging(what: str, tmp_path: Path, live: str) -> None:
-    version = f"3 {what}".replace(" ", "-")
+@pytest.mark.parametrize(("what", "begun", "version"), [("the process", "30", "31"), ("all its processes", "32", "33")])
+def test_the_controller_is_killed_in_the_middle_of_staging(
+    what: str, begun: str, version: str, tmp_path: Path, live: str
+) -> None:
     with deploying.visitors() as visits:
-        run = deploying.start("deploy", apps=[good(heavy(tmp_path, "3"))])
+        run = deploying.start("deploy", apps=[good(heavy(tmp_path, begun))])
         wait_for_staging()
         if what == "the process":
             run.process.kill()

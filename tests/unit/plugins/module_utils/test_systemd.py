@@ -20,6 +20,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     children,
     connections,
     environment_file,
+    memory_of,
     write_file,
 )
 
@@ -83,6 +84,13 @@ def test_children() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
         if Path("/proc/self/task").is_dir():
             assert child.pid in children(os.getpid())
+
+
+def test_memory_of_a_process_that_is_there_and_one_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "smaps_rollup").write_text("Rss:      900 kB\nPss:      700 kB\nPss_Dirty:  10 kB\n")
+    assert memory_of(42, tmp_path) == 700 * 1024
+    assert memory_of(43, tmp_path) is None
 
 
 def test_write_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
