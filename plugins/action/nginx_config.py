@@ -4,34 +4,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, resolve_sites
+from ansible_collections.flaskops.server.plugins.plugin_utils.templates import render
 
 #: What the controller takes care of; everything else is the module's.
 _OURS = ("templates", "sites", "site_template", "remove_links")
-
-
-def render(templar: Any, text: str, path: str, variables: Mapping[str, Any]) -> str:
-    """Render a template as ansible.builtin.template does, but for indented blocks, whose indentation goes too.
-
-    :param templar: Ansible's own.
-    :param path: where the text is from: imports are looked for beside it, and up to the directory ``templates``.
-    :raises AnsibleError: with the template's mistake.
-    """
-    directories = [os.path.dirname(path)]
-    while os.path.basename(directories[-1]) != "templates" and os.path.dirname(directories[-1]) != directories[-1]:
-        directories.append(os.path.dirname(directories[-1]))
-    own = templar.copy_with_new_env(searchpath=directories, available_variables=dict(variables))
-    rendered = own.template(
-        trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": True}
-    )
-    return "" if rendered is None else str(rendered)
 
 
 class ActionModule(ActionBase):
@@ -96,7 +78,6 @@ class ActionModule(ActionBase):
 
     def _rendered(self, source: str, variables: dict[str, Any]) -> str:
         try:
-            path = self._find_needle("templates", source)
-            return render(self._templar, self._loader.get_text_file_contents(path), path, variables)
+            return render(self._templar, Path(self._find_needle("templates", source)), variables)
         except AnsibleError as error:
             raise AnsibleActionFail(f"{source}: {error}") from error

@@ -118,13 +118,11 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"{app['name']}: {error}") from error
 
     def _files(self, app: dict[str, Any]) -> dict[str, str]:
-        search = [ROLES / "app", ROLES / app["server"]]
+        """Return what is rendered for a release, with just its app's spec: it cannot depend on anything else."""
+        shared, own = ROLES / "app" / "templates", ROLES / app["server"] / "templates"
         scope = {"app": app, "home": str(Layout(app["name"]).release("%i")), "server": SERVERS[app["server"]]}
-        files = render_tree(self, app["server"], "serve", scope, search)
-        files["serve/service.conf"] = render(
-            self, ROLES / app["server"] / "templates" / "service.conf.j2", scope, search
-        )
-        for name in ("app@.service", "app.service"):
-            text = render(self, ROLES / "app" / "templates" / "units" / f"{name}.j2", scope, search)
-            files["units/" + name.replace("app", app["name"], 1)] = text
+        files = render_tree(self._templar, app["server"], "serve", scope, [shared])
+        files["serve/service.conf"] = render(self._templar, own / "service.conf.j2", scope, [shared])
+        for name, text in render_tree(self._templar, "app", "units", scope).items():
+            files[name.replace("/app", f"/{app['name']}", 1)] = text
         return files

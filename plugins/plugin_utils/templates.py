@@ -4,33 +4,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.loader import lookup_loader
+from ansible.template import trust_as_template
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def render(action: Any, template: Path, variables: Mapping[str, Any], search: list[Path]) -> str:
-    """Render one template with just these variables: what it says cannot depend on anything else of the inventory.
+def render(templar: Any, template: Path, variables: Mapping[str, Any], search: Sequence[Path] = ()) -> str:
+    """Render a template as ansible.builtin.template does, but for indented blocks, whose indentation goes too.
 
-    :param action: the action plugin that asks (for its loader and templar).
-    :param search: roles in whose ``templates`` an ``include`` is looked up.
+    :param templar: Ansible's own.
+    :param variables: all that the template sees.
+    :param search: directories of templates for an ``include`` or ``import``, after the template's own and those above it.
+    :raises AnsibleError: with the template's mistake.
     """
-    lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=action._templar)
-    scope = {"ansible_search_path": [str(role) for role in search], **variables}
-    return str(lookup.run([str(template)], variables=scope)[0])
+    above = [directory for directory in template.parents if "templates" in directory.parts]
+    directories = [template.parent, *above, *search]
+    engine = templar.copy_with_new_env(
+        searchpath=[str(path) for path in directories], available_variables=dict(variables)
+    )
+    rendered = engine.template(
+        trust_as_template(template.read_text(encoding="utf-8")),
+        escape_backslashes=False,
+        overrides={"trim_blocks": True, "lstrip_blocks": True},
+    )
+    return "" if rendered is None else str(rendered)
 
 
-def render_tree(action: Any, role: str, below: str, variables: Mapping[str, Any], search: list[Path]) -> dict[str, str]:
+def render_tree(
+    templar: Any, role: str, below: str, variables: Mapping[str, Any], search: Sequence[Path] = ()
+) -> dict[str, str]:
     """Render every template in a directory of a role.
 
     :returns: the text by path, relative to the role's ``templates``, without ``.j2``.
     """
     templates = ROLES / role / "templates"
     return {
-        str(path.relative_to(templates).with_suffix("")): render(action, path, variables, search)
+        str(path.relative_to(templates).with_suffix("")): render(templar, path, variables, search)
         for path in sorted((templates / below).rglob("*.j2"))
     }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.flaskops.server.plugins.action.nginx_config import render as render_text
+from ansible_collections.flaskops.server.plugins.plugin_utils.templates import render as render_template
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -39,6 +39,6 @@ def render() -> Render:
         path = ROLES / role / "templates" / template
         everything = role_variables(role) | variables
         templar = Templar(loader=loader, variables=everything)
-        return render_text(templar, path.read_text(encoding="utf-8"), str(path), everything)
+        return render_template(templar, path, everything)
 
     return function

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,13 @@ from ansible_collections.flaskops.server.plugins.module_utils.spec import resolv
 from ansible_collections.flaskops.server.plugins.plugin_utils.templates import ROLES, render, render_tree
 
 HOME = "/srv/shop/releases/%i"
-SEARCH = [ROLES / "app", ROLES / "gunicorn"]
+SEARCH = [ROLES / "app" / "templates"]
 
 
 @pytest.fixture
-def action() -> Any:
-    """What the functions need of an action plugin, in an inventory with variables of its own."""
-    loader = DataLoader()
-    return types.SimpleNamespace(
-        _loader=loader, _templar=Templar(loader, {"leak": "from the inventory", "app": "no app"})
-    )
+def templar() -> Templar:
+    """Ansible's, in an inventory with variables of its own."""
+    return Templar(DataLoader(), {"leak": "from the inventory", "app": "no app"})
 
 
 def scope(**change: Any) -> dict[str, Any]:
@@ -34,9 +30,9 @@ def scope(**change: Any) -> dict[str, Any]:
     return {"app": app, "home": HOME, "server": SERVERS["gunicorn"]}
 
 
-def test_the_configuration_is_python_that_says_what_the_app_says(action: Any) -> None:
+def test_the_configuration_is_python_that_says_what_the_app_says(templar: Templar) -> None:
     settings = {"timeout": 5, "raw_env": ["A='x'\n"], "preload_app": True, "statsd_host": None}
-    files = render_tree(action, "gunicorn", "serve", scope(gunicorn=settings), SEARCH)
+    files = render_tree(templar, "gunicorn", "serve", scope(gunicorn=settings), SEARCH)
     assert set(files) == {"serve/gunicorn.conf.py"}
     # Without what comes from the server's and the app's packages.
     wanted = [line for line in files["serve/gunicorn.conf.py"].splitlines() if " = " in line and line[0].isalpha()]
@@ -46,13 +42,13 @@ def test_the_configuration_is_python_that_says_what_the_app_says(action: Any) ->
     assert {name: said[name] for name in settings} == settings
 
 
-def test_the_units(action: Any) -> None:
+def test_the_units(templar: Templar) -> None:
     app = {
         "limits": {"MemoryMax": "1G"},
         "unit": {"BindPaths": ["/a", "/b"], "Nice": 5},
         "gunicorn": {"graceful_timeout": 40},
     }
-    text = render(action, ROLES / "gunicorn/templates/service.conf.j2", scope(**app), SEARCH)
+    text = render(templar, ROLES / "gunicorn/templates/service.conf.j2", scope(**app), SEARCH)
     lines = text.splitlines()
     assert {
         "MemoryMax=1G",
@@ -66,14 +62,14 @@ def test_the_units(action: Any) -> None:
     assert lines.index("MemoryMax=1G") > lines.index("TasksMax=1024") > lines.index("ProtectSystem=strict")
     assert f"ExecStart={HOME}/venv/bin/python -m gunicorn" in text
     for name in ("app@.service", "app.service"):
-        unit = render(action, ROLES / "app/templates/units" / f"{name}.j2", scope(), SEARCH)
+        unit = render(templar, ROLES / "app/templates/units" / f"{name}.j2", scope(), SEARCH)
         assert "[Service]" in unit and "{{" not in unit and "shop" in unit
 
 
-def test_nothing_else_of_the_inventory_gets_in(action: Any, tmp_path: Path) -> None:
+def test_nothing_else_of_the_inventory_gets_in(templar: Templar, tmp_path: Path) -> None:
     template = tmp_path / "x.j2"
     template.write_text("{{ leak }}")
     with pytest.raises(AnsibleError, match="leak"):
-        render(action, template, scope(), SEARCH)
+        render(templar, template, scope(), SEARCH)
     template.write_text("{{ app.name }}")
-    assert render(action, template, scope(), SEARCH) == "shop"
+    assert render(templar, template, scope(), SEARCH) == "shop"
