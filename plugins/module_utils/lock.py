@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import descendants
+
 #: Seconds after its last step when a run of which nothing else is known is taken for dead.
 LEASE = 900
 
@@ -127,7 +129,10 @@ def _is_killed(holder: Mapping[str, Any]) -> bool:
     if not step.get("expendable"):
         return False
     if _started(step["pid"]) == step["started"]:
-        os.kill(step["pid"], signal.SIGKILL)
+        # What it runs goes with it: nobody waits for an installation any more.
+        for pid in (step["pid"], *descendants(step["pid"])):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     return True
 
 

@@ -147,6 +147,14 @@ def memory_of(pid: int, proc: Path = Path("/proc")) -> int | None:
     return total or None
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process started, and those that they started."""
+    found: list[int] = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
 def connections(socket_path: str, table: str) -> int:
     """Return how many connections a listening unix socket has.
 

@@ -171,7 +171,10 @@ def redeploys(sources: Callable[[str], Path]) -> Redeploys:
     """Deploy ten versions of one app, one after the other, while visitors of both keep asking."""
     done = Redeploys(releases=[live()])
     before = main_pids("right")
-    with visitors() as loads, visitors("right", [Lane("short", "/version", 1), Lane("keep-alive", "/version", 1)], 5) as others:
+    with (
+        visitors() as loads,
+        visitors("right", [Lane("short", "/version", 1), Lane("keep-alive", "/version", 1)], 5) as others,
+    ):
         for number in range(2, 2 + REDEPLOYS):
             run = deploy(left(sources(str(number))))
             done.seconds.append(run.seconds)
@@ -306,14 +309,18 @@ def test_settings_are_part_of_the_release(redeploys: Redeploys, sources: Callabl
     assert live() == ids[-2] and setting("PROBE_COLOUR") == {"green"} and setting("PROBE_TOKEN") == {"unspoken-two"}
 
 
-def test_auto_sizes_by_the_memory_that_is_allowed(redeploys: Redeploys, sources: Callable[[str], Path], say: Say) -> None:
+def test_auto_sizes_by_the_memory_that_is_allowed(
+    redeploys: Redeploys, sources: Callable[[str], Path], say: Say
+) -> None:
     run = deploy(left(sources(LAST), workers="auto", threads="auto", limits={"MemoryMax": "640M"}))
     reason = "2 workers: 40% of 640 MiB memory (MemoryMax) at 128 MiB a worker; 4 threads each"
     assert " ".join(run.output.split()).count(reason) >= len(HOSTS), run.output
     assert workers_of() == {2}
     say(reason)
     for address in HOSTS.values():
-        assert deploying.shell(address, f"systemctl show --value --property=MemoryMax left@{live()}.service") == str(640 * 2**20)
+        assert deploying.shell(address, f"systemctl show --value --property=MemoryMax left@{live()}.service") == str(
+            640 * 2**20
+        )
 
 
 def test_status_says_what_there_is(redeploys: Redeploys) -> None:

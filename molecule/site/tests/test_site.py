@@ -15,7 +15,9 @@ import pytest
 import yaml
 from ansible_collections.flaskops.server.tests.support import deploying, visitor
 
-INVENTORY = yaml.safe_load(Path(os.environ["MOLECULE_INVENTORY_FILE"]).with_name("group_vars").joinpath("all").read_text())
+INVENTORY = yaml.safe_load(
+    Path(os.environ["MOLECULE_INVENTORY_FILE"]).with_name("group_vars").joinpath("all").read_text()
+)
 APPS: dict[str, dict[str, Any]] = {app["name"]: app for app in INVENTORY["flask_apps"]}
 SECRETS: Mapping[str, str] = APPS["shop"]["secrets"]
 HOSTS = sorted(deploying.addresses())
@@ -72,7 +74,9 @@ def test_an_order_is_kept(front: str) -> None:
     assert receipt.status == 200 and "Zoë" in receipt.text and "Iron Goddess" in receipt.text
 
 
-@pytest.mark.parametrize(("file", "kind"), [("shop.css", "text/css"), ("shop.js", "text/javascript"), ("cup.svg", "image/svg+xml")])
+@pytest.mark.parametrize(
+    ("file", "kind"), [("shop.css", "text/css"), ("shop.js", "text/javascript"), ("cup.svg", "image/svg+xml")]
+)
 def test_static_files_come_from_nginx(host: str, front: str, file: str, kind: str) -> None:
     answer = visitor.get(front, "shop.test", f"/static/{file}?from=test")
     assert answer.status == 200 and answer.headers["content-type"].partition(";")[0] in (kind, "application/javascript")
@@ -151,7 +155,9 @@ def test_unknown_hosts_get_nothing(front: str) -> None:
 @pytest.mark.parametrize("app", list(APPS))
 def test_the_record(host: str, app: str) -> None:
     there = deploying.on_host(host, app)
-    assert [(entry["action"], entry["result"], entry["release"]) for entry in there.record] == [("deploy", "live", there.live)]
+    assert [(entry["action"], entry["result"], entry["release"]) for entry in there.record] == [
+        ("deploy", "live", there.live)
+    ]
     assert there.releases == [there.live] and len(there.venvs) == 1 and there.instances == {there.live: "active"}
     assert there.lock is None
     facts = json.loads(deploying.shell(host, f"cat /srv/{app}/live/release.json"))
@@ -194,9 +200,13 @@ def test_the_app_reads_but_does_not_own(host: str, app: str) -> None:
 
 
 def test_secrets_are_in_no_file_that_others_can_read(host: str) -> None:
-    found = deploying.shell(host, "grep -rlsE never-shown /srv /etc /run /opt /var/log /root /tmp /var/tmp", check=False)
+    found = deploying.shell(
+        host, "grep -rlsE never-shown /srv /etc /run /opt /var/log /root /tmp /var/tmp", check=False
+    )
     assert found.split() == [f"/srv/shop/releases/{deploying.on_host(host, 'shop').live}/secrets.env"]
-    assert "never-shown" not in deploying.shell(host, "ps -eww -o args; systemctl show 'shop*'; systemctl cat 'shop@*'; journalctl --no-pager")
+    assert "never-shown" not in deploying.shell(
+        host, "ps -eww -o args; systemctl show 'shop*'; systemctl cat 'shop@*'; journalctl --no-pager"
+    )
 
 
 @pytest.mark.parametrize("app", list(APPS))
@@ -215,7 +225,11 @@ def test_the_app_can_write_only_what_is_shared(host: str, app: str) -> None:
     }
     # As its user, and once more from within its own sandbox.
     for enter in ("", f"nsenter --target {main} --mount "):
-        script = "for place in " + " ".join(places) + "; do if touch $place/try 2>&-; then rm $place/try; echo $place; fi; done"
+        script = (
+            "for place in "
+            + " ".join(places)
+            + "; do if touch $place/try 2>&-; then rm $place/try; echo $place; fi; done"
+        )
         said = deploying.shell(host, f"{enter}setpriv --reuid={app} --regid={app} --clear-groups sh -c '{script}'")
         assert said.split() == [path for path, wanted in places.items() if wanted]
 
@@ -229,7 +243,9 @@ def test_no_user_of_an_app_can_log_in(host: str, app: str) -> None:
 @pytest.mark.parametrize("app", list(APPS))
 def test_the_unit(host: str, app: str) -> None:
     unit = unit_of(host, app)
-    said = properties(host, unit, "ActiveState", "User", "Group", "Type", "NoNewPrivileges", "NRestarts", "MainPID", "MemoryMax")
+    said = properties(
+        host, unit, "ActiveState", "User", "Group", "Type", "NoNewPrivileges", "NRestarts", "MainPID", "MemoryMax"
+    )
     assert (said["ActiveState"], said["User"], said["Group"], said["Type"]) == ("active", app, app, "notify")
     assert said["NoNewPrivileges"] == "yes" and said["NRestarts"] == "0"
     assert said["MemoryMax"] == (str(512 * 2**20) if app == "shop" else "infinity")
@@ -291,11 +307,17 @@ def test_one_request_id_in_both_logs(host: str, front: str) -> None:
 
 
 def test_deploying_the_same_changes_nothing() -> None:
-    before = {name: properties(address, unit_of(address, "shop"), "MainPID") for name, address in deploying.addresses().items()}
+    before = {
+        name: properties(address, unit_of(address, "shop"), "MainPID")
+        for name, address in deploying.addresses().items()
+    }
     run = deploying.playbook("deploy", "-vvv", "--diff")
     assert run.code == 0, run.output
     assert re.findall(r"changed=(\d+)", run.output) == ["0"] * len(HOSTS), run.output
     assert "never-shown" not in run.output
-    after = {name: properties(address, unit_of(address, "shop"), "MainPID") for name, address in deploying.addresses().items()}
+    after = {
+        name: properties(address, unit_of(address, "shop"), "MainPID")
+        for name, address in deploying.addresses().items()
+    }
     assert after == before
     print(f"deploy.yml with nothing to do: {run.seconds:.1f} s")

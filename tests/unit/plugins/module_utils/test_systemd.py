@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def test_memory_of_a_process_that_is_there_and_one_that_is_gone(tmp_path: Path) 
     (tmp_path / "42" / "smaps_rollup").write_text("Rss:      900 kB\nPss:      700 kB\nPss_Dirty:  10 kB\n")
     assert memory_of(42, tmp_path) == 700 * 1024
     assert memory_of(43, tmp_path) is None
+
+
+def test_descendants() -> None:
+    with subprocess.Popen(["sh", "-c", "cat; true"], stdin=subprocess.PIPE) as child:
+        while not (found := systemd.descendants(child.pid)):
+            time.sleep(0.01)
+        assert set(found) == children(child.pid)
+        assert {child.pid, *found} <= set(systemd.descendants(os.getpid()))
 
 
 def test_write_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
