@@ -186,7 +186,10 @@ class Engine:
             self._stage(release)
         self._units(release)
         self._checks(release)
-        self._start_and_prove(release)
+        deadline = self._start(release)
+        # While its server starts: that takes as long.
+        self._import(release)
+        self._prove(release, deadline)
         claim.content["proved"] = release
         claim.save()
         facts = self.layout.facts(release)
@@ -423,6 +426,12 @@ class Engine:
 
     def _checks(self, release: str) -> None:
         self._commands("after_stage", release, self.app["hooks"]["after_stage"])
+        if self.app["checks"]["tests"]:
+            command = self.app["checks"]["tests"]
+            self._run("check", release, ["/bin/sh", "-c", command], f"failed its tests ({command})", timeout=None)
+
+    def _import(self, release: str) -> None:
+        """Import what the server imports: its own words for what goes wrong there are the clearest."""
         if self.app["checks"]["import"] and self.app["wsgi"]:
             python = str(self.layout.release(release) / "venv" / "bin" / "python")
             self._run(
@@ -431,9 +440,6 @@ class Engine:
                 [python, "-c", IMPORT_CHECK, self.app["wsgi"]],
                 f"cannot be imported as {self.app['wsgi']}",
             )
-        if self.app["checks"]["tests"]:
-            command = self.app["checks"]["tests"]
-            self._run("check", release, ["/bin/sh", "-c", command], f"failed its tests ({command})", timeout=None)
 
     def _commands(self, kind: str, release: str, commands: list[str]) -> None:
         for command in commands:
@@ -476,13 +482,16 @@ class Engine:
         if process.returncode != 0:
             raise DeployError(step, failed, cause(output.splitlines()))
 
-    def _start_and_prove(self, release: str) -> None:
-        unit = self.layout.unit(release)
+    def _start(self, release: str) -> float:
+        """Start a release's instance and return by when, on the monotonic clock, it must have proved healthy."""
         try:
-            self.systemd.start(unit)
+            self.systemd.start(self.layout.unit(release))
         except SystemdError as error:
             raise DeployError("start", "could not be started", [str(error)]) from error
-        deadline = time.monotonic() + self.app["health"]["timeout"]
+        return time.monotonic() + float(self.app["health"]["timeout"])
+
+    def _prove(self, release: str, deadline: float) -> None:
+        unit = self.layout.unit(release)
         answers, refusals, last = 0, 0, "nothing listens on its socket"
         proven: frozenset[int] = frozenset()
         while answers < PROOF_ANSWERS:

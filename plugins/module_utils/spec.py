@@ -95,7 +95,7 @@ HEALTH = {
 
 CHECKS = {
     "tests": Field("str", "A command that must succeed in the staged release, as the app's user."),
-    "import": Field("bool", "Import the module and look the callable up before the instance starts.", default=True),
+    "import": Field("bool", "Import the module and look the callable up, beside the starting instance.", default=True),
     "pip_check": Field("bool", "The installed packages must agree with each other.", default=True),
     "audit": Field("bool", "Look for known vulnerabilities.", default=False),
 }
