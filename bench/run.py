@@ -271,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = options.only or ["ours", "plain"]
     os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    busy = os.getloadavg()[0]
     try:
         testhosts.ensure_engine()
         testhosts.ensure_image(options.image)
@@ -292,7 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raw = {one.name: {row: [asdict(each) for each in many] for row, many in one.facts.items()} for one in running}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(raw, indent=1))
-    print(f"\n{options.image}, {os.cpu_count()} CPUs, medians of {options.rounds} rounds, {RATE:.0f} requests/s\n")
+    print(
+        f"\n{options.image}, {os.cpu_count()} CPUs, medians of {options.rounds} rounds, {RATE:.0f} requests/s,", end=" "
+    )
+    print(f"load of this machine before: {busy:.1f}\n")
     print(table(running))
     return 0
 

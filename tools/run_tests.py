@@ -86,9 +86,20 @@ def lint_parts() -> list[Part]:
 
 
 def unit_parts() -> list[Part]:
-    """The unit and template tests."""
-    junit = LOGS / "unit.xml"
-    return [Part("unit", ["pytest", f"--junitxml={junit}"], junit=junit, counts=False)]
+    """The unit and template tests, and the example's own, with just what it requires installed."""
+    junit, shop = LOGS / "unit.xml", LOGS / "shop.xml"
+    alone = ["uv", "run", "--quiet", "--no-project", "--isolated", "--directory", "examples/shop"]
+    needs = ["--with-requirements", "requirements.txt", "--with", "pytest"]
+    return [
+        Part("unit", ["pytest", f"--junitxml={junit}"], junit=junit, counts=False),
+        Part(
+            "examples shop",
+            [*alone, *needs, "python", "-m", "pytest", f"--junitxml={shop}"],
+            env={"UV_SYSTEM_CERTS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            junit=shop,
+            counts=False,
+        ),
+    ]
 
 
 def scenario_names() -> list[str]:

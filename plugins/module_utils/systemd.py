@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -124,11 +125,12 @@ class Systemd:
 
 def children(pid: int) -> frozenset[int]:
     """Return the processes whose parent is the given one; empty where it is gone."""
-    try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return frozenset()
-    return frozenset(int(child) for child in listed.split())
+    listed = []
+    # A child is listed with the thread that started it.
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            listed += path.read_text().split()
+    return frozenset(int(child) for child in listed)
 
 
 def memory_of(pid: int, proc: Path = Path("/proc")) -> int | None:

@@ -302,7 +302,7 @@ def filled() -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize(
     ("left", "begun"),
-    [(0, "nothing fits"), (1024, "the code does not fit"), (8192, "the virtualenv does not fit")],
+    [(0, "nothing fits"), (1024, "the code does not fit"), (6144, "the virtualenv does not fit")],
 )
 def test_the_disk_is_full(left: int, begun: str, tmp_path: Path, filled: Callable[[int], None]) -> None:
     source = deploying.probe(tmp_path, f"full-{left}")

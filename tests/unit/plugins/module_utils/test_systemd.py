@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ def test_memory_of_a_process_that_is_there_and_one_that_is_gone(tmp_path: Path) 
     (tmp_path / "42" / "smaps_rollup").write_text("Rss:      900 kB\nPss:      700 kB\nPss_Dirty:  10 kB\n")
     assert memory_of(42, tmp_path) == 700 * 1024
     assert memory_of(43, tmp_path) is None
+
+
+def test_children_of_every_thread() -> None:
+    with (
+        ThreadPoolExecutor(1) as thread,
+        thread.submit(subprocess.Popen, ["cat"], stdin=subprocess.PIPE).result() as child,
+    ):
+        assert child.pid in children(os.getpid())
 
 
 def test_descendants() -> None:
