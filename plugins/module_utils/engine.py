@@ -167,6 +167,7 @@ class Engine:
         live = self.layout.live_id()
         self._tidy(keep={item for item in (live, claim.content.get("proved")) if item})
         self._complete_record(live, claim)
+        self._as_it_was(release, claim)
         if release == live and self._is_up():
             self._units(release)
             claim.drop()
@@ -217,6 +218,7 @@ class Engine:
         :raises DeployError: when the release died meanwhile; then the old one serves.
         """
         release = self._proved(claim)
+        self._as_it_was(release, claim)
         old = self.layout.live_id()
         started = time.time()
         self._commands("before_live", release, self.app["hooks"]["before_live"])
@@ -268,6 +270,7 @@ class Engine:
         # Without one in the claim nothing was begun, and the one asked for is no more than a word that somebody typed.
         release = claim.content.get("release")
         live = self.layout.live_id()
+        secrets = self._secrets(release, live)
         journal = []
         if release and error.step in ("start", "proof", "live"):
             lines = self.systemd.journal(self.layout.unit(release), 200, since=float(claim.content["since"]))
@@ -283,7 +286,7 @@ class Engine:
         if release and not claim.content.get("live") == release == live:
             # The disk can be full: nor must that.
             with contextlib.suppress(OSError):
-                reason = hide(error.what, self.request.secrets.values())
+                reason = hide(error.what, secrets)
                 self._remember(release, record.FAILED, claim, step=error.step, reason=reason)
         claim.drop()
         message = self._message(release or self.request.release, live, error, journal) + left
@@ -292,7 +295,7 @@ class Engine:
                 self._commands("on_failure", live, self.app["hooks"]["on_failure"])
             except DeployError as hook_error:
                 message += f"\nThe hook on_failure failed too: {hook_error.what}\n{indented(hook_error.said)}"
-        return hide(message, self.request.secrets.values())
+        return hide(message, secrets)
 
     # -- staging -----------------------------------------------------------------------------------------------------
 
@@ -358,6 +361,8 @@ class Engine:
                 "installer": built.installer,
                 "python": self.app["python"]["interpreter"],
                 "locked": built.locked,
+                "wsgi": self.app["wsgi"],
+                "health": self.app["health"],
                 "server": self.app["server"],
                 "size": size.reason,
                 "staged": _now(),
@@ -454,7 +459,8 @@ class Engine:
         """
         user = pwd.getpwnam(self.app["name"])
         home = self.layout.release(release)
-        variables = {**_read_environment(home / "env"), **self.request.secrets}
+        # Its own secrets: a rollback can be to a release that has others than the inventory now.
+        variables = {**_read_environment(home / "env"), **_read_environment(home / "secrets.env")}
         process = subprocess.Popen(
             command,
             cwd=home / "app",
@@ -583,9 +589,15 @@ class Engine:
                 f"cannot be staged: {self.layout.home} is missing; run the playbook site.yml (or the role app) first",
             )
         stray = [instance for instance in self.systemd.instances(self.app["name"]) if instance not in keep]
+        # Of a run that died between the switch and its end, visitors may be on the old release still.
+        visited = {
+            entry.get("release") for entry in record.read(self.layout.record) if entry.get("result") == record.LIVE
+        }
         for instance in stray:
-            self._drain(instance)
-        self.systemd.stop(*(self.layout.unit(instance) for instance in stray))
+            if instance in visited:
+                self._drain(instance)
+                self.systemd.stop(self.layout.unit(instance))
+        self.systemd.end(*(self.layout.unit(instance) for instance in stray if instance not in visited))
         complete = set(self.layout.staged_ids())
         for entry in self.layout.releases.iterdir() if self.layout.releases.is_dir() else ():
             if entry.name not in complete | keep:
@@ -602,7 +614,7 @@ class Engine:
 
     def _discard(self, release: str, created: bool) -> None:
         """Stop an instance; remove the release where this run made it."""
-        self.systemd.stop(self.layout.unit(release))
+        self.systemd.end(self.layout.unit(release))
         if created:
             self._remove([release])
 
@@ -660,6 +672,20 @@ class Engine:
         if found is None:
             raise DeployError("stage", "cannot be rolled back: no earlier good release is on this host", advice=FORWARD)
         return found
+
+    def _secrets(self, *releases: str | None) -> set[str]:
+        """Return the values that no message may hold: those of the inventory, and those that releases have."""
+        values = set(self.request.secrets.values())
+        for release in releases:
+            with contextlib.suppress(OSError):
+                values |= set(_read_environment(self.layout.release(release or "-") / "secrets.env").values())
+        return values
+
+    def _as_it_was(self, release: str, claim: Claim) -> None:
+        """On a rollback take what is proved, and how, from the release: the inventory describes a later one."""
+        if claim.content.get("action") == "rollback":
+            facts = self.layout.facts(release)
+            self.app = {**self.app, **{key: facts[key] for key in ("wsgi", "health") if key in facts}}
 
     def _proved(self, claim: Claim) -> str:
         release = claim.content.get("proved")

@@ -8,12 +8,16 @@ import contextlib
 import os
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 #: systemctl's exit status for a unit that is not loaded (systemctl(1), "Exit status").
 _NOT_LOADED = 5
+
+#: Seconds that an instance which nobody uses has to end by itself.
+_MOMENT = 2.0
 
 #: A state of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTED.
 _CONNECTED = "03"
@@ -65,6 +69,19 @@ class Systemd:
             self.call("stop", *units, allowed=(_NOT_LOADED,))
             # A unit that is not loaded any more has nothing to forget; systemctl says 1 for it.
             self.call("reset-failed", *units, allowed=(1, _NOT_LOADED))
+
+    def end(self, *units: str) -> None:
+        """Stop units that nobody uses: one that does not end in a moment is killed, for it has nothing to finish."""
+        if units:
+            self.call("stop", "--no-block", *units, allowed=(_NOT_LOADED,))
+            deadline = time.monotonic() + _MOMENT
+            while slow := [unit for unit in units if self.state(unit).active not in ("inactive", "failed")]:
+                if time.monotonic() > deadline:
+                    # One that has just ended is not there to be killed; systemctl says 1 for it.
+                    self.call("kill", "--signal=SIGKILL", *slow, allowed=(1, _NOT_LOADED))
+                    break
+                time.sleep(0.05)
+            self.stop(*units)
 
     def enable(self, unit: str, unit_dir: Path) -> None:
         """Have a unit started at boot. systemctl reloads systemd for it each time, so it is asked only where it is needed."""

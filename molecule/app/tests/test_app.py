@@ -40,7 +40,9 @@ def test_its_user_can_do_nothing_else(host: Any, app: str) -> None:
     assert ask(host, app, "/process")["uid"] == user.uid
 
 
-@pytest.mark.parametrize("path", [".", "/srv/fromgit", "/srv/fromgit/live/venv/bin", "/srv/fromgit/live", "/etc", "/opt"])
+@pytest.mark.parametrize(
+    "path", [".", "/srv/fromgit", "/srv/fromgit/live/venv/bin", "/srv/fromgit/live", "/etc", "/opt"]
+)
 def test_it_cannot_write(host: Any, path: str) -> None:
     status, body = deploying.ask_live(address(host), f"/writable?path={path}", "fromgit")
     assert status != 200 or not json.loads(body)["writable"], body

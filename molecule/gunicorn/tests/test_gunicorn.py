@@ -76,7 +76,9 @@ def test_the_release_s_own_virtualenv_serves(address: str, host: Any, properties
 def test_it_is_sized_by_the_host_with_a_reason(address: str, host: Any, properties: dict[str, str]) -> None:
     facts = json.loads(host.file("/srv/probe/live/release.json").content_string)
     # 40 % of the 1 GiB that MemoryMax leaves, at 128 MiB a worker.
-    said = re.fullmatch(r"3 workers: 40% of 1024 MiB memory \(MemoryMax\) at 128 MiB a worker; 3 threads each", facts["size"])
+    said = re.fullmatch(
+        r"3 workers: 40% of 1024 MiB memory \(MemoryMax\) at 128 MiB a worker; 3 threads each", facts["size"]
+    )
     assert said, facts["size"]
     workers = host.file(f"/proc/{properties['MainPID']}/task/{properties['MainPID']}/children").content_string.split()
     assert len(workers) == 3
@@ -114,7 +116,12 @@ def test_the_access_log_is_json_in_the_journal(host: Any, address: str, unit: st
         return next((json.loads(found) for found in lines if "r-17" in found), None)
 
     said = deploying.wait_until("a line of the access log", line)
-    assert (said["request_id"], said["remote"], said["path"], said["status"]) == ("r-17", "203.0.113.9", "/version", 200)
+    assert (said["request_id"], said["remote"], said["path"], said["status"]) == (
+        "r-17",
+        "203.0.113.9",
+        "/version",
+        200,
+    )
     assert said["user_agent"] == 'quote " backslash \\\\ end'
     assert 0 <= said["duration"] < 5
 
@@ -122,7 +129,10 @@ def test_the_access_log_is_json_in_the_journal(host: Any, address: str, unit: st
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"gunicorn": {"time_out": 3}}, "flask_apps[0].gunicorn.time_out: not a setting of Gunicorn, did you mean timeout?"),
+        (
+            {"gunicorn": {"time_out": 3}},
+            "flask_apps[0].gunicorn.time_out: not a setting of Gunicorn, did you mean timeout?",
+        ),
         ({"gunicorn": {"bind": ":80"}}, "flask_apps[0].gunicorn.bind: cannot be set here"),
         ({"unit": {"MemryMax": "1G"}}, "has a unit that systemd refuses"),
     ],

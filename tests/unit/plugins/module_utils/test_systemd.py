@@ -221,6 +221,19 @@ def test_what_systemctl_refuses_is_said(says: Any) -> None:
     Systemd().stop("x.service")
 
 
+@pytest.mark.parametrize(("state", "kills"), [("inactive", False), ("deactivating", True)])
+def test_what_does_not_end_in_a_moment_is_killed(
+    says: Any, monkeypatch: pytest.MonkeyPatch, state: str, kills: bool
+) -> None:
+    monkeypatch.setattr(systemd, "_MOMENT", 0.1)
+    said = says(stdout=f"ActiveState={state}\n")
+    Systemd().end("x.service")
+    verbs = [command[1] for command in said.asked]
+    assert verbs[0] == "stop" and "--no-block" in said.asked[0]
+    assert ("kill" in verbs) is kills
+    assert verbs[-2:] == ["stop", "reset-failed"]
+
+
 def test_stopping_nothing_asks_nothing(says: Any) -> None:
     said = says()
     Systemd().stop()
