@@ -19,8 +19,9 @@ _NOT_LOADED = 5
 #: Seconds that an instance which nobody uses has to end by itself.
 _MOMENT = 2.0
 
-#: A state of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTED.
-_CONNECTED = "03"
+#: States of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTING, which is a connection that the server has not
+#: accepted yet, and SS_CONNECTED.
+_IN_USE = ("02", "03")
 
 
 class SystemdError(Exception):
@@ -177,12 +178,12 @@ def descendants(pid: int) -> list[int]:
 def connections(socket_path: str, table: str) -> int:
     """Return how many connections a listening unix socket has.
 
-    :param table: the text of /proc/net/unix (proc_net(5)): an accepted connection carries the listener's path.
+    :param table: the text of /proc/net/unix (proc_net(5)): a connection carries the listener's path, accepted or not.
     """
     count = 0
     for line in table.splitlines()[1:]:
         fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7] == socket_path and fields[5] == _CONNECTED:
+        if len(fields) == 8 and fields[7] == socket_path and fields[5] in _IN_USE:
             count += 1
     return count
 

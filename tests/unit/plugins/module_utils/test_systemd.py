@@ -66,7 +66,7 @@ ffff8881: 00000002 00000000 00010000 0001 01 20001 /run/shop/abc/http.sock
 ffff8882: 00000003 00000000 00000000 0001 03 20002 /run/shop/abc/http.sock
 ffff8883: 00000003 00000000 00000000 0001 03 20003
 ffff8884: 00000003 00000000 00000000 0001 03 20004 /run/shop/abc/http.sock
-ffff8885: 00000002 00000000 00000000 0001 02 20005 /run/shop/abc/http.sock
+ffff8885: 00000002 00000000 00000000 0001 02     0 /run/shop/abc/http.sock
 ffff8886: 00000003 00000000 00000000 0001 03 20006 /run/shop/abcd/http.sock
 ffff8887: 00000003 00000000 00000000 0001 03 20007 @/run/shop/abc/http.sock
 ffff8888: 00000003 00000000 00000000 0001 03 20008 /run/a b/http.sock
@@ -75,7 +75,7 @@ ffff8888: 00000003 00000000 00000000 0001 03 20008 /run/a b/http.sock
 
 @pytest.mark.parametrize(
     ("path", "count"),
-    [("/run/shop/abc/http.sock", 2), ("/run/shop/abcd/http.sock", 1), ("/run/a b/http.sock", 1), ("/run/none", 0)],
+    [("/run/shop/abc/http.sock", 3), ("/run/shop/abcd/http.sock", 1), ("/run/a b/http.sock", 1), ("/run/none", 0)],
 )
 def test_connections(path: str, count: int) -> None:
     assert connections(path, UNIX) == count
