@@ -51,8 +51,9 @@ PROOF_REFUSALS = 3
 NOT_YET = 503
 #: Seconds between two looks at an instance that does not answer yet.
 POLL = 0.05
-#: Seconds for visitors that nginx accepted just before the switch to reach the old instance.
-SETTLE = 1.0
+#: Seconds after the switch in which a request may still be on its way to the old instance, and a new one that dies at
+#: once is noticed.
+SETTLE = 0.5
 #: Lines of the journal in a message.
 JOURNAL_LINES = 12
 

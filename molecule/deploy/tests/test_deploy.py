@@ -292,7 +292,7 @@ def test_settings_are_part_of_the_release(redeploys: Redeploys, sources: Callabl
     assert workers_of() == {2}
     assert (setting("PROBE_TOKEN"), setting("PROBE_COLOUR")) == ({"unspoken-one"}, {"green"})
 
-    run = deploy(left(source, workers=3))
+    run = deploy(left(source, workers=3), "-v")
     assert why(run.output) == {"server"} and workers_of() == {3}
     ids.append(live())
 
@@ -311,7 +311,7 @@ def test_settings_are_part_of_the_release(redeploys: Redeploys, sources: Callabl
         assert limit == str(640 * 2**20)
 
     blue = left(source, **auto, **secret, env={"PROBE_COLOUR": "blue"})
-    run = deploy(blue)
+    run = deploy(blue, "-v")
     assert why(run.output) == {"env"} and setting("PROBE_COLOUR") == {"blue"}
     ids.append(live())
     assert len(set(ids)) == len(ids)
@@ -323,8 +323,9 @@ def test_settings_are_part_of_the_release(redeploys: Redeploys, sources: Callabl
     assert main_pids("left") == before and live() == ids[-1]
     say(f"with nothing to do: {again.seconds:.1f} s")
 
-    # A rollback brings the settings back with the rest, whatever the inventory says.
-    back = deploying.playbook("rollback", apps=[blue])
+    # A rollback brings the settings back with the rest, whatever the inventory says of later releases.
+    later = {**blue, "wsgi": "elsewhere:app", "health": {"path": "/elsewhere", "status": 200}, "secrets": {}}
+    back = deploying.playbook("rollback", apps=[later])
     assert back.code == 0, back.output
     assert live() == ids[-2]
     assert (setting("PROBE_COLOUR"), setting("PROBE_TOKEN")) == ({"green"}, {"unspoken-number-two"})

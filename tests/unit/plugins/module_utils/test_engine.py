@@ -325,6 +325,27 @@ def test_a_rollback_and_another(host: Host) -> None:
     assert host.layout.live_id() == "ccc"
 
 
+def test_a_rollback_goes_by_the_release_and_not_by_the_inventory(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    for release in ("aaa", "bbb"):
+        host.deploy(release, {"wsgi": "shop:app", "health": {"path": "/old"}})
+    asked: list[str] = []
+
+    def ask(path: Path, target: str, *_: Any) -> Answer:
+        asked.append(target)
+        return OK
+
+    monkeypatch.setattr(health, "ask", ask)
+    later = {"wsgi": "elsewhere:app", "health": {"path": "/new"}, "secrets": {"KEY": "unspoken-three"}}
+    later["hooks"] = {"before_live": ["echo $KEY >&2; exit 1"]}
+    engine = host.engine(None, later, parts={}, files={}, artifact=None, source={})
+    with pytest.raises(Refused, match="before_live") as refused:
+        host.step(engine, "prove", "go_live", action="rollback")
+    assert set(asked) == {"/old"}
+    # The hook had the release's own secret, and the message has none.
+    assert SECRET not in str(refused.value) and "unspoken" not in str(refused.value)
+    assert "********" in str(refused.value)
+
+
 def test_a_rollback_to_a_release_that_is_not_there(host: Host) -> None:
     host.deploy("aaa", NO_CHECKS)
     with pytest.raises(Refused, match="release zzz is not on this host; releases here: aaa"):
