@@ -21,7 +21,8 @@ from ansible_collections.flaskops.server.tests.support import deploying
 HOSTS = sorted(deploying.addresses())
 TOKEN = "unspoken-0123456789"
 FIRST, SECOND = "probe 1\n", "probe 2\n"
-TIMEOUT = 5
+#: Seconds that a release has to prove itself: as many as a busy machine may need, and few for those that never will.
+PATIENCE, IMPATIENCE = 60, 8
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +41,15 @@ def look() -> dict[str, deploying.Found]:
     return {host: deploying.on_host(address) for host, address in deploying.addresses().items()}
 
 
-def app(source: Path, **more: Any) -> dict[str, Any]:
+def app(source: Path, timeout: int = PATIENCE, **more: Any) -> dict[str, Any]:
     """The probe as this scenario deploys it."""
-    health = {"path": "/healthz", "status": 200, "timeout": TIMEOUT}
+    health = {"path": "/healthz", "status": 200, "timeout": timeout}
     return deploying.probe_app(source, secrets={"PROBE_TOKEN": TOKEN}, **{"health": health, **more})
-
-
-def good(source: Path, **more: Any) -> dict[str, Any]:
-    """A release that is well, and has the time to say so however busy the machine is."""
-    return app(source, **{"health": {"path": "/healthz", "status": 200, "timeout": 60}, **more})
 
 
 def second(directory: Path, **more: Any) -> dict[str, Any]:
     """The second good release; the same wherever it is copied to."""
-    return good(deploying.probe(directory, version="2", variant="ill_by_file.py"), **more)
+    return app(deploying.probe(directory, version="2", variant="ill_by_file.py"), **more)
 
 
 def assert_serving(visits: dict[str, deploying.Visits], *bodies: str) -> None:
@@ -140,6 +136,7 @@ class Bad:
     :param step: where it has to be found out.
     :param words: what the message has to hold, the app's or the installer's own words among it.
     :param more: settings of the app.
+    :param timeout: of its health, in seconds.
     """
 
     name: str
@@ -147,6 +144,7 @@ class Bad:
     step: str
     words: tuple[str, ...]
     more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    timeout: int = PATIENCE
 
 
 UNCHECKED = {"checks": {"import": False}}
@@ -212,14 +210,16 @@ BAD = [
         "hangs at import",
         "hangs_at_import.py",
         "check",
-        ("cannot be imported as probe:create_app()", f"no end after {TIMEOUT} s"),
+        ("cannot be imported as probe:create_app()", f"no end after {IMPATIENCE} s"),
+        timeout=IMPATIENCE,
     ),
     Bad(
         "hangs at import, found by the proof",
         "hangs_at_import.py",
         "proof",
-        (f"did not prove healthy within {TIMEOUT} s", "it took the request and did not answer", "Booting worker"),
+        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer", "Booting worker"),
         UNCHECKED,
+        IMPATIENCE,
     ),
     Bad(
         "wrong status",
@@ -232,7 +232,7 @@ BAD = [
         "good",
         "proof",
         ("answered GET /healthz with 200, expected 204", "    ok"),
-        {"health": {"path": "/healthz", "status": 204, "timeout": TIMEOUT}},
+        {"health": {"path": "/healthz", "status": 204, "timeout": PATIENCE}},
     ),
     Bad(
         "dies after its first answer",
@@ -245,7 +245,7 @@ BAD = [
         "a worker dies after its first answer",
         "worker_dies_after_first_answer.py",
         "proof",
-        ("answered, and then a worker of it died", "exited with code 70"),
+        ("answered", "a worker of it died|closed the connection", "exited with code 70"),
     ),
     Bad(
         "the only worker dies after its first answer",
@@ -258,7 +258,9 @@ BAD = [
         "needs longer than the timeout",
         "slow_start.py",
         "proof",
-        (f"did not prove healthy within {TIMEOUT} s", "it took the request and did not answer"),
+        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer"),
+        UNCHECKED,
+        IMPATIENCE,
     ),
 ]
 
@@ -268,7 +270,7 @@ def test_a_bad_release_is_refused(bad: Bad, tmp_path: Path, found: dict[str, dep
     variant = None if bad.variant == "good" else bad.variant
     source = deploying.probe(tmp_path, version=f"bad: {bad.name}", variant=variant)
     with deploying.visitors() as visits:
-        run = deploying.playbook("deploy", apps=[app(source, **bad.more)])
+        run = deploying.playbook("deploy", apps=[app(source, bad.timeout, **bad.more)])
     assert run.code != 0
     assert_serving(visits, SECOND)
     assert_no_secret(run)
@@ -378,7 +380,7 @@ def test_a_release_that_is_not_there_cannot_be_chosen(
 def test_an_earlier_release_that_fails_its_proof_is_passed_over_next_time(tmp_path: Path, ids: dict[str, str]) -> None:
     """2 was live, 4 is; 2 cannot be proved any more, so the first rollback fails and the second one goes to 1."""
     source = deploying.probe(tmp_path, version="4")
-    assert deploying.playbook("deploy", apps=[good(source)]).code == 0
+    assert deploying.playbook("deploy", apps=[app(source)]).code == 0
     before = {host: settled(host) for host in HOSTS}
     for address in deploying.addresses().values():
         deploying.shell(address, "touch /srv/probe/shared/instance/ill")
@@ -405,8 +407,8 @@ def test_an_earlier_release_that_fails_its_proof_is_passed_over_next_time(tmp_pa
 
 
 def test_of_two_deploys_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    slow = good(deploying.probe(tmp_path, version="5", variant="slow_start.py"), env={"PROBE_SLOW_SECONDS": "8"})
-    other = good(deploying.probe(tmp_path, version="6"))
+    slow = app(deploying.probe(tmp_path, version="5", variant="slow_start.py"), env={"PROBE_SLOW_SECONDS": "8"})
+    other = app(deploying.probe(tmp_path, version="6"))
     first = deploying.start("deploy", apps=[slow])
     try:
         deploying.wait_until(
