@@ -33,6 +33,8 @@ LOGS = ROOT / ".cache" / "logs"
 WORKERS = 2
 #: Molecule finds its shared configuration by itself only in a git clone.
 MOLECULE = ("molecule", "--base-config", str(ROOT / ".config" / "molecule" / "config.yml"))
+#: The scenario that runs once for each server.
+EACH_SERVER = "servers"
 #: How long one part may take, in seconds, before it counts as hanging.
 TIMEOUT = 40 * 60
 TAIL_LINES = 60
@@ -107,24 +109,34 @@ def scenario_names() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 
 
-def scenario_env(name: str) -> dict[str, str]:
+def servers() -> list[str]:
+    """The servers that there are, of which $SERVER chooses one."""
+    chosen = os.environ.get("SERVER")
+    return [chosen] if chosen else sorted(path.parts[-3] for path in ROOT.glob("roles/*/templates/service.conf.j2"))
+
+
+def scenario_env(name: str, variant: str = "") -> dict[str, str]:
     """What keeps a scenario apart from others, and from those of another clone."""
+    run = f"{name}-{variant}" if variant else name
     return {
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / name),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / run),
+        "RUN": run,
+        **({"SERVER": variant} if variant else {}),
     }
 
 
 def scenario_parts(names: list[str]) -> list[Part]:
-    """The scenarios of these names."""
+    """The scenarios of these names; the one that is about every server, once for each."""
+    runs = [(name, variant) for name in names for variant in (servers() if name == EACH_SERVER else [""])]
     return [
         Part(
-            f"molecule {name}",
+            f"molecule {name} {variant}".rstrip(),
             [*MOLECULE, "test", "--scenario-name", name, "--no-command-borders"],
-            env=scenario_env(name),
-            junit=LOGS / f"{name}.xml",
+            env=scenario_env(name, variant),
+            junit=LOGS / f"{scenario_env(name, variant)['RUN']}.xml",
         )
-        for name in names
+        for name, variant in runs
     ]
 
 
@@ -246,7 +258,8 @@ def run_step(names: list[str], step: str) -> int:
     """Run one Molecule step of scenarios on the terminal; the exit code of the first that fails."""
     for name in names:
         command = [*MOLECULE, step, "--scenario-name", name, "--no-command-borders"]
-        code = subprocess.run(command, cwd=ROOT, env={**os.environ, **scenario_env(name)}, check=False).returncode
+        env = {**os.environ, **scenario_env(name, servers()[0] if name == EACH_SERVER else "")}
+        code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
         if code != 0:
             return code
     return 0

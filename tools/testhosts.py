@@ -5,6 +5,7 @@
 
     tools/testhosts.py engine            make sure that `docker info` answers
     tools/testhosts.py images [NAME...]  make sure that the images exist (debian12, debian13)
+    tools/testhosts.py python            make .cache/images/python.tar, a base image for containers inside of test hosts
     tools/testhosts.py remove            remove this clone's test hosts, and the images where no container uses them
 
 They do nothing when nothing is to be done. The images are cached and made again only when their recipe changes: the
@@ -231,6 +232,25 @@ def ensure_image(name: str) -> bool:
     return True
 
 
+def ensure_python_image() -> None:
+    """Make sure that there is an archive of a base image with Python, for containers inside of test hosts.
+
+    :raises ToolError: where it cannot be made.
+    """
+    ensure_image("debian13")
+    archive = ROOT / ".cache" / "images" / "python.tar"
+    marker = archive.with_suffix(".recipe")
+    if archive.exists() and marker.exists() and marker.read_text() == recipe_id("python"):
+        return
+    say("Making the base image for containers inside of test hosts ...")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    made = f"localhost/{IMAGE}:python"
+    recipe = RECIPE / "python.Dockerfile"
+    run("docker", "build", "--quiet", f"--file={recipe}", f"--tag={made}", str(RECIPE), what=f"docker build {made}")
+    run("docker", "save", f"--output={archive}", made, what="docker save")
+    marker.write_text(recipe_id("python"))
+
+
 def remove_images(*names: str) -> None:
     """Remove images that no container uses, with the base that they were made from."""
     for name in names:
@@ -304,6 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("engine", help="make sure that a container engine answers")
     images = commands.add_parser("images", help="make sure that the systemd images exist and are current")
     images.add_argument("names", nargs="*", metavar="NAME", help=" or ".join(SUITES))
+    commands.add_parser("python", help="make sure that there is a base image for containers inside of test hosts")
     commands.add_parser("remove", help="remove this clone's test hosts, and the images where no container uses them")
     given = parser.parse_args(arguments)
     names = (given.names or list(SUITES)) if given.command == "images" else []
@@ -313,11 +334,14 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "remove":
             for host in scenario_hosts():
                 remove_host(host)
+            succeeds("docker", "image", "rm", f"localhost/{IMAGE}:python")
             remove_images(*SUITES)
             return 0
         ensure_engine()
         for name in names:
             ensure_image(name)
+        if given.command == "python":
+            ensure_python_image()
     except ToolError as error:
         print(error, file=sys.stderr)
         return 1

@@ -23,4 +23,5 @@ class ActionModule(ActionBase):
             apps = resolve(plain(self._task.args.get("apps")), self._task.args.get("path", "flask_apps"))
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
-        return {**result, "changed": False, "names": [app["name"] for app in apps]}
+        servers = sorted({app["server"] for app in apps})
+        return {**result, "changed": False, "names": [app["name"] for app in apps], "servers": servers}

@@ -18,12 +18,20 @@ from ansible_collections.flaskops.server.plugins.module_utils import identity
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import Artifact, SourceError, build
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.plugin_utils import run
+from ansible_collections.flaskops.server.plugins.plugin_utils import images, run
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
-from ansible_collections.flaskops.server.plugins.plugin_utils.templates import ROLES, render, render_tree
+from ansible_collections.flaskops.server.plugins.plugin_utils.templates import (
+    ROLES,
+    render,
+    render_tree,
+    role_variables,
+)
 
 #: Up to this many bytes, compressed, a source travels with the module itself: sending a file takes five more round trips.
 LARGEST_INLINE = 512 * 1024
+
+#: Where packed sources are kept on the controller.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
 
 
 class ActionModule(ActionBase):
@@ -46,7 +54,7 @@ class ActionModule(ActionBase):
         artifact = None
         if arguments.get("state", "live") == "proved" and not arguments.get("release"):
             artifact = self._artifact(app, variables)
-            files = self._files(app)
+            files = self._files(app, variables)
             parts = identity.components(app, hidden, artifact.sha256, files, list(server.packages))
             request.update(
                 release=identity.release_id(parts),
@@ -68,14 +76,15 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         temporary = None
         try:
-            if artifact and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
-                packed = base64.b64encode(zlib.compress(artifact.path.read_bytes())).decode()
-                if len(packed) <= LARGEST_INLINE:
+            path = artifact.path if artifact else None
+            if path and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
+                packed = _packed(path)
+                if packed:
                     hidden["artifact"] = packed
                 else:
                     temporary = self._make_tmp_path()
                     request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
-                    self._transfer_file(str(artifact.path), request["artifact"])
+                    self._transfer_file(str(path), request["artifact"])
                     self._fixup_perms2((temporary, request["artifact"]))
             module_arguments = {
                 "app": app,
@@ -105,24 +114,73 @@ class ActionModule(ActionBase):
         return bool(self._low_level_execute_command(f"test -f {shlex.quote(str(facts))}")["rc"] == 0)
 
     def _artifact(self, app: dict[str, Any], variables: dict[str, Any]) -> Artifact:
-        source = dict(app["source"])
-        for key in ("path", "archive"):
-            # Relative to the inventory, as group_vars and host_vars are; a playbook of a collection is no place of the user's.
-            if source.get(key) and "://" not in source[key]:
-                base = variables.get("inventory_dir") or os.getcwd()
-                source[key] = str(Path(base, os.path.expanduser(source[key])))
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flaskops"
+        """Return the packed source; of an image, what names it, and ``app`` then asks for just that one."""
         try:
-            return build(source, cache)
+            source = dict(app["source"])
+            for key in ("path", "archive"):
+                if source.get(key) and "://" not in source[key]:
+                    source[key] = _here(source[key], variables)
+            if (
+                SERVERS[app["server"]].runtime == "image"
+                and source.get("archive")
+                and images.is_archive(Path(source["archive"]))
+            ):
+                source["image"] = f"docker-archive:{source['archive']}"
+            if not source.get("image"):
+                return build(source, CACHE)
+            archive = images.archive_of(source["image"])
+            if archive:
+                path = Path(_here(archive, variables))
+                app["source"] = {"image": path.name}
+                return Artifact(path, images.digest_of(path), {"kind": "image archive", "path": str(path)})
+            named = images.reference(source["image"])
+            of_role = role_variables(self._templar, app["server"], variables)
+            authorities = {
+                name: _here(path, variables) for name, path in of_role["container_registry_authorities"].items()
+            }
+            digest = images.resolve(named, of_role["container_registry_logins"], authorities)
+            app["source"] = {"image": f"{named.name}@{digest}"}
+            facts = {"kind": "image", "image": source["image"], "version": named.tag or digest[:19], "digest": digest}
+            return Artifact(None, digest, facts)
         except SourceError as error:
             raise AnsibleActionFail(f"{app['name']}: {error}") from error
 
-    def _files(self, app: dict[str, Any]) -> dict[str, str]:
-        """Return what is rendered for a release, with just its app's spec: it cannot depend on anything else."""
-        shared, own = ROLES / "app" / "templates", ROLES / app["server"] / "templates"
-        scope = {"app": app, "home": str(Layout(app["name"]).release("%i")), "server": SERVERS[app["server"]]}
-        files = render_tree(self._templar, app["server"], "serve", scope, [shared])
-        files["serve/service.conf"] = render(self._templar, own / "service.conf.j2", scope, [shared])
-        for name, text in render_tree(self._templar, "app", "units", scope).items():
-            files[name.replace("/app", f"/{app['name']}", 1)] = text
+    def _files(self, app: dict[str, Any], variables: dict[str, Any]) -> dict[str, str]:
+        """Return what is rendered for a release, with just its app's spec and its server's own variables: it cannot
+        depend on anything else."""
+        name = app["server"]
+        # Another role's template is reached by its whole path, such as gunicorn/templates/serve/gunicorn.conf.py.j2.
+        shared, own = [ROLES / "app" / "templates", ROLES], ROLES / name / "templates"
+        scope = {
+            "app": app,
+            "home": str(Layout(app["name"]).release("%i")),
+            "server": SERVERS[name],
+            **role_variables(self._templar, name, variables),
+        }
+        files = render_tree(self._templar, "app", "serve", scope)
+        files |= render_tree(self._templar, name, "serve", scope, shared)
+        files["serve/service.conf"] = render(self._templar, own / "service.conf.j2", scope, shared)
+        for path, text in render_tree(self._templar, "app", "units", scope).items():
+            files[_of_app(path, app)] = text
+        for path, text in render_tree(self._templar, name, "units", scope, shared).items():
+            files[f"serve/{_of_app(path, app)}"] = text
         return files
+
+
+def _here(path: str, variables: dict[str, Any]) -> str:
+    """Return a path that may be relative to the inventory, as group_vars and host_vars are: a playbook of a collection is
+    no place of the user's."""
+    return str(Path(variables.get("inventory_dir") or os.getcwd(), os.path.expanduser(path)))
+
+
+def _packed(path: Path) -> str:
+    """Return a small source as it travels with the module; empty for one that is not small."""
+    if path.stat().st_size > 20 * LARGEST_INLINE:
+        return ""
+    packed = base64.b64encode(zlib.compress(path.read_bytes())).decode()
+    return packed if len(packed) <= LARGEST_INLINE else ""
+
+
+def _of_app(path: str, app: dict[str, Any]) -> str:
+    """Return a unit's path with the app's name in the place of ``app``."""
+    return path.replace("/app", f"/{app['name']}", 1)

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from ansible_collections.flaskops.server.plugins.module_utils import container
 
 
 def python_literal(value: Any) -> str:
@@ -36,8 +39,25 @@ def report(proved: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def registry_logins(logins: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return logins as container engines read them (containers-auth.json(5))."""
+    return {
+        "auths": {
+            registry: {"auth": base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()}
+            for registry, login in logins.items()
+        }
+    }
+
+
 class FilterModule:
     """The filters, by name."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"python_literal": python_literal, "first_with_app": first_with_app, "report": report}
+        return {
+            "python_literal": python_literal,
+            "first_with_app": first_with_app,
+            "report": report,
+            "container_options": container.options,
+            "slice_limits": container.slice_limits,
+            "registry_logins": registry_logins,
+        }

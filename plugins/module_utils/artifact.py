@@ -84,13 +84,14 @@ class SourceError(Exception):
 class Artifact:
     """A packed source.
 
-    :ivar path: the tarball, ``<cache>/artifacts/<sha256>.tar``.
-    :ivar sha256: hex digest of the tarball.
+    :ivar path: the tarball, ``<cache>/artifacts/<sha256>.tar``, or the archive of an image; None for an image that a
+        registry has.
+    :ivar sha256: hex digest of the tarball, or the digest of the image.
     :ivar source: facts about where it comes from: ``kind`` and, where they apply, ``path``, ``url`` (without
         credentials), ``version``, ``commit``, ``dirty``, ``requirement``, ``checksum``, ``subdir``.
     """
 
-    path: Path
+    path: Path | None
     sha256: str
     source: dict[str, Any]
 
@@ -536,7 +537,8 @@ def _remembered(cache: Path, key: str) -> str | None:
 
 
 def _remember(cache: Path, key: str, artifact: Artifact) -> Artifact:
-    known = {"sha256": artifact.sha256, "size": artifact.path.stat().st_size}
+    packed = cache / "artifacts" / f"{artifact.sha256}.tar"
+    known = {"sha256": artifact.sha256, "size": packed.stat().st_size}
     temporary = cache / "index" / f".{key}-{os.getpid()}"
     temporary.write_text(json.dumps(known), encoding="utf-8")
     os.replace(temporary, cache / "index" / key)

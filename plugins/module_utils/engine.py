@@ -10,7 +10,6 @@ import grp
 import json
 import os
 import pwd
-import re
 import shutil
 import signal
 import subprocess
@@ -28,10 +27,18 @@ from ansible_collections.flaskops.server.plugins.module_utils import (
     sizing,
     virtualenv,
 )
-from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError, unpack
+from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError
 from ansible_collections.flaskops.server.plugins.module_utils.causes import cause, hide, indented
+from ansible_collections.flaskops.server.plugins.module_utils.images import Image
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.lock import Claim
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes import (
+    Bundle,
+    Runtime,
+    RuntimeFault,
+    Virtualenv,
+)
+from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.status import version
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     Systemd,
@@ -40,6 +47,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     children,
     connections,
     environment_file,
+    read_environment,
     write_file,
 )
 
@@ -61,9 +69,6 @@ JOURNAL_LINES = 12
 MEND = "mend it and deploy again"
 FORWARD = "mend what is live and deploy it; there is nothing to go back to"
 SPACE = "free some space on that disk and deploy again"
-
-_ENVIRONMENT_LINE = re.compile(r'^(\w+)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 IMPORT_CHECK = """\
 import importlib, sys
@@ -134,6 +139,7 @@ class Engine:
         self.layout = layout
         self.systemd = systemd
         self.sleep = sleep
+        self.runtimes: dict[str, Runtime] = {"virtualenv": Virtualenv(layout), "image": Image(layout)}
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
@@ -301,7 +307,7 @@ class Engine:
     # -- staging -----------------------------------------------------------------------------------------------------
 
     def _stage(self, release: str) -> None:
-        if self.request.artifact is None:
+        if not self.request.parts:
             raise DeployError("stage", "is not on this host and no source was sent")
         staging = self.layout.staging(release)
         group = self._group()
@@ -310,46 +316,19 @@ class Engine:
             self.layout.venvs.mkdir(exist_ok=True)
             os.mkdir(staging, 0o750)
             os.chown(staging, 0, group)
-            app = staging / "app"
-            unpack(Path(self.request.artifact), app)
-            needed = requirements.find(app, self.app["python"])
-            built = virtualenv.ensure(
-                self.layout.venvs,
-                app,
-                req=needed,
-                interp=virtualenv.interpreter(self.app["python"]["interpreter"]),
-                python=self.app["python"],
-                server_packages=self.request.server_packages,
-                env=virtualenv.installer_env(),
-                pip_check=self.app["checks"]["pip_check"],
-            )
-            os.symlink(os.path.relpath(built.path, self.layout.release("x")), staging / "venv")
-            subprocess.run(
-                [
-                    str(built.path / "bin" / "python"),
-                    "-m",
-                    "compileall",
-                    "-q",
-                    "-s",
-                    str(staging),
-                    "-p",
-                    str(self.layout.release(release)),
-                    "app",
-                ],
-                cwd=staging,
-                capture_output=True,
-                # A file that does not compile matters when it is imported, and then says so itself.
-                check=False,
-            )
-            self._share(app)
-            _own(app, group)
-            size = sizing.size(self.app["workers"], self.app["threads"], sizing.capacity(self.app["limits"]))
             for name, content in self.request.files.items():
                 if name.startswith("serve/"):
                     write_file(staging / name, content, 0o640, group)
-            os.chmod(staging / "serve", 0o750)
-            os.chown(staging / "serve", 0, group)
-            write_file(staging / "env", environment_file(self._environment(release, size)), 0o640, group)
+            artifact = Path(self.request.artifact) if self.request.artifact else None
+            bundle = Bundle(self.app, release, staging, artifact, self.request.server_packages)
+            runtime = self._runtime_of(self.app["server"])
+            built = runtime.build(bundle)
+            self._share(staging / "app")
+            _own(staging / "app", group)
+            _own(staging / "serve", group)
+            size = sizing.size(self.app["workers"], self.app["threads"], sizing.capacity(self.app["limits"]))
+            variables = {**runtime.environment(bundle), **self._environment(release, size), **self.app["env"]}
+            write_file(staging / "env", environment_file(variables), 0o640, group)
             write_file(staging / "secrets.env", environment_file(self.request.secrets), 0o600)
             os.symlink(self.layout.runtime_socket(release), staging / "http.sock")
             facts = {
@@ -357,14 +336,11 @@ class Engine:
                 "release": release,
                 "source": self.request.source,
                 "components": self.request.parts,
-                "requirements": needed.kind,
-                "venv": built.key,
-                "installer": built.installer,
-                "python": self.app["python"]["interpreter"],
-                "locked": built.locked,
+                **built,
                 "wsgi": self.app["wsgi"],
                 "health": self.app["health"],
                 "server": self.app["server"],
+                "drain_seconds": self.request.drain_seconds,
                 "size": size.reason,
                 "staged": _now(),
                 "by": self.request.by,
@@ -388,23 +364,15 @@ class Engine:
             os.symlink(self.layout.shared / shared, link)
 
     def _environment(self, release: str, size: sizing.Size) -> dict[str, str]:
-        home = self.layout.release(release)
-        code = [str(home / "app")]
-        if (self.layout.staging(release) / "app" / "src").is_dir():
-            code.append(str(home / "app" / "src"))
         return {
-            "PATH": f"{home}/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "VIRTUAL_ENV": str(home / "venv"),
-            "PYTHONPATH": ":".join(code),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "HOME": str(self.layout.shared),
             "LANG": "C.UTF-8",
-            "FLASK_APP": self.app["wsgi"],
+            "FLASK_APP": self.app["wsgi"] or "",
             "FLASK_RELEASE": release,
             "WEB_CONCURRENCY": str(size.workers),
             "WEB_THREADS": str(size.threads),
-            **self.app["env"],
+            "WEB_ADDRESS": self.layout.address(release),
         }
 
     def _units(self, release: str) -> None:
@@ -416,10 +384,11 @@ class Engine:
         for name, content in self.request.files.items():
             if name.startswith("units/"):
                 changed |= write_file(self.layout.unit_dir / name.removeprefix("units/"), content, 0o644)
-        drop_in = self.layout.drop_in(release)
-        text = (self.layout.release(release) / "serve" / "service.conf").read_text()
-        is_new = not drop_in.exists()
-        if not write_file(drop_in, text, 0o644) and not changed:
+        drop_in, is_new, rewritten = self.layout.drop_in(release), False, False
+        for source, target in self.layout.release_units(release).items():
+            is_new |= not target.exists()
+            rewritten |= write_file(target, source.read_text(), 0o644)
+        if not rewritten and not changed:
             return
         # systemd sees a new file of a unit that it has not loaded yet by itself; a reload takes 0.1 to 0.4 s.
         if changed or not is_new or not self.systemd.has_loaded(self.layout.unit(release), drop_in):
@@ -439,11 +408,11 @@ class Engine:
     def _import(self, release: str) -> None:
         """Import what the server imports: its own words for what goes wrong there are the clearest."""
         if self.app["checks"]["import"] and self.app["wsgi"]:
-            python = str(self.layout.release(release) / "venv" / "bin" / "python")
             self._run(
                 "check",
                 release,
-                [python, "-c", IMPORT_CHECK, self.app["wsgi"]],
+                # The first one on the path is the release's own.
+                ["/bin/sh", "-c", 'exec python -c "$@"', "sh", IMPORT_CHECK, self.app["wsgi"]],
                 f"cannot be imported as {self.app['wsgi']}",
             )
 
@@ -458,18 +427,13 @@ class Engine:
 
         :param timeout: seconds; 0 for the health timeout, None for none.
         """
-        user = pwd.getpwnam(self.app["name"])
-        home = self.layout.release(release)
+        home, runtime = self.layout.release(release), self._runtime(release)
         # Its own secrets: a rollback can be to a release that has others than the inventory now.
-        variables = {**_read_environment(home / "env"), **_read_environment(home / "secrets.env")}
+        variables = {**read_environment(home / "env"), **read_environment(home / "secrets.env")}
+        arguments, options = runtime.command(release, command, variables)
         process = subprocess.Popen(
-            command,
-            cwd=home / "app",
-            env=variables,
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[],
-            umask=0o007,
+            arguments,
+            **options,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -485,6 +449,7 @@ class Engine:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
+            runtime.ended(release)
             raise DeployError(step, f"{failed}: no end after {limit} s", cause(output.splitlines())) from None
         if process.returncode != 0:
             raise DeployError(step, failed, cause(output.splitlines()))
@@ -502,8 +467,7 @@ class Engine:
         answers, refusals, last = 0, 0, "nothing listens on its socket"
         proven: frozenset[int] = frozenset()
         while answers < PROOF_ANSWERS:
-            state = self._alive(unit)
-            workers = children(state.main_pid)
+            workers = self._workers(release, self._alive(unit))
             if time.monotonic() > deadline:
                 raise DeployError("proof", f"did not prove healthy within {self.app['health']['timeout']} s: {last}")
             try:
@@ -527,8 +491,7 @@ class Engine:
                     raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
             if answers < PROOF_ANSWERS:
                 self.sleep(PROOF_PAUSE)
-        state = self._alive(unit)
-        if proven - children(state.main_pid):
+        if proven - self._workers(release, self._alive(unit)):
             raise DeployError("proof", "answered, and then a worker of it died")
 
     def _alive(self, unit: str) -> UnitState:
@@ -537,6 +500,9 @@ class Engine:
             # systemd says "success" until it knows better, and again when it has begun the next try.
             raise DeployError("proof", f"started and then ended{_how(state.result)}")
         return state
+
+    def _workers(self, release: str, state: UnitState) -> frozenset[int]:
+        return children(self._runtime(release).main_pid(release, state.main_pid))
 
     def _ask(self, release: str, timeout: float) -> health.Answer:
         return health.ask(
@@ -570,7 +536,9 @@ class Engine:
         :raises DeployError: when it went back.
         """
         path = str(self.layout.runtime_socket(old))
-        deadline = time.monotonic() + SETTLE + self.request.drain_seconds
+        # Its own: the release that follows can have another server.
+        patience = self.layout.facts(old).get("drain_seconds", self.request.drain_seconds)
+        deadline = time.monotonic() + SETTLE + float(patience)
         self.sleep(SETTLE)
         while True:
             if watched and fallback and self.systemd.state(self.layout.unit(watched)).is_dead:
@@ -621,19 +589,16 @@ class Engine:
 
     def _remove(self, releases: list[str]) -> None:
         for release in releases:
-            drop_in = self.layout.drop_in(release).parent
-            if drop_in.is_dir():
-                shutil.rmtree(drop_in)
+            for path in self.layout.installed_units(release):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             for path in (self.layout.release(release), self.layout.staging(release)):
                 if path.is_dir():
                     # Removed in one step for everybody who looks; a dead run's rest is taken away by the next one.
                     gone = path.with_name(f".removing-{release}")
                     path.rename(gone)
                     shutil.rmtree(gone)
-        used = {os.path.basename(os.readlink(self.layout.release(item) / "venv")) for item in self.layout.staged_ids()}
-        for venv in self.layout.venvs.iterdir() if self.layout.venvs.is_dir() else ():
-            if venv.name not in used:
-                shutil.rmtree(venv)
+        for runtime in self.runtimes.values():
+            runtime.prune(self.layout.staged_ids())
 
     def _prune(self) -> None:
         entries = record.read(self.layout.record)
@@ -679,14 +644,14 @@ class Engine:
         values = set(self.request.secrets.values())
         for release in releases:
             with contextlib.suppress(OSError):
-                values |= set(_read_environment(self.layout.release(release or "-") / "secrets.env").values())
+                values |= set(read_environment(self.layout.release(release or "-") / "secrets.env").values())
         return values
 
     def _as_it_was(self, release: str, claim: Claim) -> None:
         """On a rollback take what is proved, and how, from the release: the inventory describes a later one."""
         if claim.content.get("action") == "rollback":
             facts = self.layout.facts(release)
-            self.app = {**self.app, **{key: facts[key] for key in ("wsgi", "health") if key in facts}}
+            self.app = {**self.app, **{key: facts[key] for key in ("wsgi", "health", "server") if key in facts}}
 
     def _proved(self, claim: Claim) -> str:
         release = claim.content.get("proved")
@@ -703,6 +668,13 @@ class Engine:
         if not self.request.parts:
             return f"instead of {live}"
         return f"because of other {', '.join(self._differs(live)) or 'settings'} than {live}"
+
+    def _runtime(self, release: str) -> Runtime:
+        """Return what a staged release runs in: a rollback, or a hook, can be to one of another server."""
+        return self._runtime_of(self.layout.facts(release).get("server", self.app["server"]))
+
+    def _runtime_of(self, server: str) -> Runtime:
+        return self.runtimes[SERVERS[server].runtime]
 
     def _group(self) -> int:
         try:
@@ -778,14 +750,6 @@ def _own(tree: Path, group: int) -> None:
                 os.chmod(path, 0o750 if os.stat(path).st_mode & 0o100 else 0o640)
 
 
-def _read_environment(path: Path) -> dict[str, str]:
-    """Return the variables of a file that :func:`environment_file` wrote."""
-    variables = {}
-    for name, value in _ENVIRONMENT_LINE.findall(path.read_bytes().decode()):
-        variables[name] = _ESCAPED.sub(r"\1", value)
-    return variables
-
-
 @contextlib.contextmanager
 def _as_deploy_error(step: str, home: Path) -> Iterator[None]:
     """Say what went wrong in a step in the words of a deploy.
@@ -796,6 +760,8 @@ def _as_deploy_error(step: str, home: Path) -> Iterator[None]:
         yield
     except (SourceError, requirements.RequirementsError) as error:
         raise DeployError(step, "cannot be staged", str(error).splitlines()) from error
+    except RuntimeFault as error:
+        raise DeployError(step, f"cannot be staged: {error}", error.output.splitlines()[-JOURNAL_LINES:]) from error
     except virtualenv.VirtualenvError as error:
         advice = SPACE if str(error).startswith("the disk is full") else MEND
         said = error.output.splitlines()[-JOURNAL_LINES:]

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+#: The port of an instance that cannot listen on a unix socket, on the loopback address of its release.
+INSTANCE_PORT = 8480
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,34 @@ class Layout:
 
     def drop_in(self, release_id: str) -> Path:
         return self.unit_dir / f"{self.unit(release_id)}.d" / "release.conf"
+
+    def release_units(self, release_id: str) -> dict[Path, Path]:
+        """Return systemd's files that belong to a release: where it keeps them, and where systemd reads them.
+
+        A unit beside the instance (``serve/units/shop_http@.socket``) is installed for this release alone.
+        """
+        serve = self.release(release_id) / "serve"
+        units = {path: self.unit_dir / self._of_release(path.name, release_id) for path in serve.glob("units/*@.*")}
+        return {serve / "service.conf": self.drop_in(release_id), **units}
+
+    @staticmethod
+    def _of_release(unit: str, release_id: str) -> str:
+        # A slice has no instances (systemd.slice(5)).
+        return unit.replace("@.", f"-{release_id}." if unit.endswith(".slice") else f"@{release_id}.")
+
+    def installed_units(self, release_id: str) -> list[Path]:
+        """Return what there is of a release among systemd's files."""
+        names = (f"{self.name}@{release_id}.*", f"{self.name}_*@{release_id}.*", f"{self.name}-{release_id}.slice")
+        return sorted(path for name in names for path in self.unit_dir.glob(name))
+
+    @staticmethod
+    def address(release_id: str) -> str:
+        """Return the address of the loopback network that belongs to a release, for a server that needs one.
+
+        All of 127.0.0.0/8 is this host (RFC 1122, 3.2.1.3). 24 bits are enough for the few releases of a host.
+        """
+        first, second, third = hashlib.sha256(release_id.encode()).digest()[:3]
+        return f"127.{first}.{second}.{third}:{INSTANCE_PORT}"
 
     @property
     def boot_unit(self) -> str:

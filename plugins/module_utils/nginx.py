@@ -402,9 +402,6 @@ def certificate_names(server_names: Sequence[str]) -> list[str]:
 
 # --- The sites of apps -------------------------------------------------------------------------------------------------
 
-#: What an app's server speaks on its socket, where it is not HTTP.
-PROTOCOLS: dict[str, str] = {}
-
 
 def sites_of_apps(apps: Sequence[Mapping[str, Any]], root: str = "/srv") -> list[dict[str, Any]]:
     """Return the site of each app: through its ``live`` pointer, so that going live needs no reload.
@@ -432,9 +429,6 @@ def _site_of_app(app: Mapping[str, Any], live: str) -> dict[str, Any]:
         "static": [_static_of_app(entry, live) for entry in app.get("static") or []],
         "tls": _given(app.get("tls") or {}) or {"mode": "self_signed"},
     }
-    protocol = PROTOCOLS.get(app.get("server", ""))
-    if protocol:
-        site["upstream_protocol"] = protocol
     return site | _given(app.get("nginx") or {})
 
 

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils import gunicorn
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import NGINX_OPTIONS
 from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, nearest
+from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 
 NAME = r"[a-z][a-z0-9-]{0,30}"
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -136,9 +137,7 @@ APP = {
         fields=SOURCE,
     ),
     "wsgi": Field("str", "`module:callable` or a factory call; required but for `image`.", pattern=WSGI),
-    "server": Field(
-        "str", "What runs the callable.", default="gunicorn", choices=("gunicorn", "uwsgi", "mod_wsgi", "container")
-    ),
+    "server": Field("str", "What runs the callable.", default="gunicorn", choices=tuple(SERVERS)),
     "domains": Field(
         "list",
         "Host names, the first is canonical. None: the default vhost.",
@@ -266,35 +265,19 @@ def _source(app: Mapping[str, Any], path: str) -> list[str]:
 
 
 def _image(app: Mapping[str, Any], path: str) -> list[str]:
-    if not app["source"]["image"]:
+    if not app["source"]["image"] or SERVERS[app["server"]].runtime == "image":
         return []
-    return [
-        f"{path}.source.image: container images are not available in this version, use path, git, archive or package"
-    ]
+    return [f"{path}.server: expected container because source.image is given, got {app['server']}"]
 
 
 def _callable(app: Mapping[str, Any], path: str) -> list[str]:
-    if app["wsgi"]:
+    if app["wsgi"] or app["source"]["image"]:
         return []
     return [f"{path}.wsgi: missing, expected module:callable or a factory call such as shop:create_app()"]
 
 
-def _server(app: Mapping[str, Any], path: str) -> list[str]:
-    if app["server"] == "gunicorn":
-        return []
-    return [f"{path}.server: {app['server']} is not available in this version, use gunicorn"]
-
-
-def _gunicorn(app: Mapping[str, Any], path: str) -> list[str]:
-    return gunicorn.mistakes(app["gunicorn"], f"{path}.gunicorn")
-
-
-def _other_servers(app: Mapping[str, Any], path: str) -> list[str]:
-    return [
-        f"{path}.{server}: settings of a server that is not available in this version"
-        for server in ("uwsgi", "mod_wsgi", "container")
-        if app[server]
-    ]
+def _settings(server: str, app: Mapping[str, Any], path: str) -> list[str]:
+    return SERVERS[server].mistakes(app[server], f"{path}.{server}")
 
 
 def _limits(app: Mapping[str, Any], path: str) -> list[str]:
@@ -302,6 +285,10 @@ def _limits(app: Mapping[str, Any], path: str) -> list[str]:
         f"{path}.limits.{name}: not a resource limit of systemd{nearest(name, LIMITS)}"
         for name in app["limits"]
         if name not in LIMITS
+    ] + [
+        f"{path}.limits.Nice: a container has no such limit, use CPUWeight"
+        for name in app["limits"]
+        if name == "Nice" and SERVERS[app["server"]].runtime == "image"
     ]
 
 
@@ -338,13 +325,12 @@ def _audit(app: Mapping[str, Any], path: str) -> list[str]:
 
 
 #: One rule for each thing: a rule is left out where a key that it reads has a mistake already.
-RULES = (
+RULES: tuple[Callable[[Mapping[str, Any], str], list[str]], ...] = (
     _source,
     _image,
     _callable,
-    _server,
-    _gunicorn,
-    _other_servers,
+    # Those of other servers too: an app may move, and back.
+    *(partial(_settings, server) for server in SERVERS),
     _limits,
     _unit,
     _tls,

@@ -24,6 +24,10 @@ _MOMENT = 2.0
 _IN_USE = ("02", "03")
 
 
+_ENVIRONMENT_LINE = re.compile(r'^(\w+)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
 class SystemdError(Exception):
     """systemctl refused; the message is its own."""
 
@@ -195,6 +199,14 @@ def environment_file(variables: Mapping[str, str]) -> str:
         escaped = re.sub(r'(["\\`$])', r"\\\1", variables[name])
         lines.append(f'{name}="{escaped}"\n')
     return "".join(lines)
+
+
+def read_environment(path: Path) -> dict[str, str]:
+    """Return the variables of a file that :func:`environment_file` wrote."""
+    variables = {}
+    for name, value in _ENVIRONMENT_LINE.findall(path.read_bytes().decode()):
+        variables[name] = _ESCAPED.sub(r"\1", value)
+    return variables
 
 
 def write_file(path: Path, content: str, mode: int, group: int = 0) -> bool:

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.requirements impor
     Requirements,
     allows,
     dependencies,
+    find,
     flattened,
     normalised,
     requires_python,
@@ -352,6 +354,31 @@ def ensure(
         raise VirtualenvError(f"{error.filename or venvs}: {error.strerror or error}", build.step) from error
 
 
+def requirements_text(app: Path, python: Mapping[str, Any], tools: Path = TOOLS) -> str:
+    """Return what an app needs as one requirements file, for an installer that is not this host's.
+
+    Paths in it that begin with ``app`` lead to packages of the app's own tree.
+
+    :param app: the unpacked code.
+    :param python: the app's python options.
+    :raises RequirementsError: as :func:`requirements.find`.
+    :raises VirtualenvError: for a lock that cannot be written as a requirements file here.
+    """
+    req = find(app, python)
+    if req.kind == "pylock.toml":
+        raise VirtualenvError(
+            f"the app has a {req.file}, which cannot be installed into an image: 'uv export -o requirements.txt' writes "
+            "what can, or bring a Containerfile",
+            "install",
+        )
+    with tempfile.TemporaryDirectory(prefix="flaskops-requirements-") as scratch:
+        build = _Build(Path(scratch), "text", app, req, interpreter(), python, (), None, tools, False)
+        build.scratch.mkdir()
+        build.need_uv()
+        constraints = f"-c {app.resolve() / req.constraints}\n" if req.constraints else ""
+        return constraints + build.text()
+
+
 def tidy(venvs: Path) -> None:
     """Remove what builds that died left aside; the caller holds the app's lock."""
     if venvs.is_dir():
@@ -465,14 +492,7 @@ class _Build:
 
     def _refuse(self) -> None:
         """Refuse what cannot work before time is spent on it."""
-        locks = ("uv.lock", "pylock.toml")
-        if self.req.kind in locks and self.installer != "uv":
-            raise VirtualenvError(
-                f"the app has a {self.req.file}, which only uv can install, and this host has no uv ({self.uv}). The "
-                "role python installs it; or name a requirements file in python.requirements ('uv export -o "
-                "requirements.txt' writes one)",
-                "install",
-            )
+        self.need_uv()
         if self.req.kind in ("uv.lock", "pyproject.toml"):
             file = self.req.files[0]
             project = os.path.join(os.path.dirname(file), "pyproject.toml") if self.req.kind == "uv.lock" else file
@@ -483,6 +503,20 @@ class _Build:
                     "python.interpreter chooses another one",
                     "interpreter",
                 )
+
+    def need_uv(self) -> None:
+        """Refuse a lock that only uv reads, where there is no uv.
+
+        :raises VirtualenvError: saying what to do.
+        """
+        locks = ("uv.lock", "pylock.toml")
+        if self.req.kind in locks and self.installer != "uv":
+            raise VirtualenvError(
+                f"the app has a {self.req.file}, which only uv can install, and this host has no uv ({self.uv}). The "
+                "role python installs it; or name a requirements file in python.requirements ('uv export -o "
+                "requirements.txt' writes one)",
+                "install",
+            )
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -506,24 +540,31 @@ class _Build:
     def _wanted(self) -> list[str]:
         """Return the installer's arguments for the app's own requirements, none when there are none."""
         kind, files = self.req.kind, self.req.files
-        if kind == "requirements.txt":
-            if self.req.editable:
-                text = flattened(self.app, files)
-                return ["-r", self._write("requirements.txt", text)]
+        if kind == "requirements.txt" and not self.req.editable:
             return [word for name in files for word in ("-r", str(self.app / name))]
-        if kind == "pyproject.toml":
-            wanted = dependencies(self.app, files[0], _listed(self.python.get("extras")))
-            return ["-r", self._write("requirements.txt", "\n".join(wanted) + "\n")] if wanted else []
         if kind == "pylock.toml":
             extras = [word for extra in _listed(self.python.get("extras")) for word in ("--extra", extra)]
             return ["-r", str(self.app / files[0]), *extras]
+        text = self.text()
+        return ["-r", self._write("requirements.txt", text)] if text else []
+
+    def text(self) -> str:
+        """Return the app's own requirements as one requirements file, empty when there are none.
+
+        :raises VirtualenvError: for a lock that needs uv, without it.
+        """
+        kind, files = self.req.kind, self.req.files
+        if kind == "requirements.txt":
+            return flattened(self.app, files)
+        if kind == "pyproject.toml":
+            return "".join(f"{line}\n" for line in dependencies(self.app, files[0], _listed(self.python.get("extras"))))
         if kind == "uv.lock":
-            return ["-r", self._export(self.app / os.path.dirname(files[0]))]
-        return []
+            return self._export(self.app / os.path.dirname(files[0]))
+        return ""
 
     def _export(self, project: Path) -> str:
         """Return a requirements file with hashes that says what the uv.lock of ``project`` says."""
-        out = self.scratch / "requirements.txt"
+        out = self.scratch / "exported.txt"
         command = [
             *(str(self.uv), "export", "--quiet", "--project", str(project), "--frozen", "--no-dev", "--no-header"),
             *("--no-emit-project", "--no-editable", "--no-annotate", "--format", "requirements.txt"),
@@ -534,7 +575,7 @@ class _Build:
         done = self._run(command, project)
         if done.returncode:
             raise self._error(f"{self.req.file} cannot be used", done.stdout)
-        return str(out)
+        return out.read_text(encoding="utf-8")
 
     def _install(self, arguments: Sequence[str], constraints: str | None, *, hashes: bool | None = None) -> None:
         if constraints:

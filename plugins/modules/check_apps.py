@@ -45,6 +45,12 @@ names:
   type: list
   elements: str
   sample: [shop]
+servers:
+  description: The servers that they use, each once.
+  returned: success
+  type: list
+  elements: str
+  sample: [gunicorn]
 mistakes:
   description: What is wrong, one sentence each.
   returned: failure

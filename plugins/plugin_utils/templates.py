@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from ansible.template import trust_as_template
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -46,3 +47,10 @@ def render_tree(
         str(path.relative_to(templates).with_suffix("")): render(templar, path, variables, search)
         for path in sorted((templates / below).rglob("*.j2"))
     }
+
+
+def role_variables(templar: Any, role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of an app-level role but for its app: the inventory's value, or the role's default."""
+    defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    names = [name for name in defaults if name != f"{role}_app"]
+    return {name: templar.template(variables[name]) if name in variables else defaults[name] for name in names}

@@ -38,6 +38,9 @@ PROBE = ROOT / "tests" / "apps" / "probe"
 #: Seconds that a playbook may take.
 TIMEOUT = 300
 
+#: What makes an item of ``flask_apps``: of a version, a variant, and whatever else it is to say.
+Make = Callable[..., dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Run:

@@ -45,7 +45,7 @@ def test_every_key_has_a_row(tool: ModuleType) -> None:
 def test_what_is_said_to_be_missing_is_refused(tool: ModuleType) -> None:
     shop = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app"}
     values = {"watch": {"seconds": 1}, "processes": [1], "schedule": [1], "acme": {"tls": {"mode": "acme"}}}
-    nested = {"source.image": {"source": {"image": "x"}}, "checks.audit": {"checks": {"audit": True}}}
+    nested = {"checks.audit": {"checks": {"audit": True}}}
     for key in tool.MISSING:
         change = nested.get(key) or (values["acme"] if key == "acme" else {key: values.get(key, {"a": 1})})
         with pytest.raises(SpecError, match="not available in this version"):

@@ -8,15 +8,13 @@ replace. Each deploy runs on both hosts at once, and visitors come all the while
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.tests.support import deploying
+from ansible_collections.flaskops.server.tests.support import deploying, outcome
 
 HOSTS = sorted(deploying.addresses())
 TOKEN = "unspoken-0123456789"
@@ -34,11 +32,7 @@ def ids() -> dict[str, str]:
 @pytest.fixture
 def found() -> dict[str, deploying.Found]:
     """What there is on each host as the test begins, when what the test before it stopped has ended."""
-    return {host: settled(host) for host in HOSTS}
-
-
-def look() -> dict[str, deploying.Found]:
-    return {host: deploying.on_host(address) for host, address in deploying.addresses().items()}
+    return {host: outcome.settled(host) for host in HOSTS}
 
 
 def app(source: Path, timeout: int = PATIENCE, **more: Any) -> dict[str, Any]:
@@ -50,31 +44,6 @@ def app(source: Path, timeout: int = PATIENCE, **more: Any) -> dict[str, Any]:
 def second(directory: Path, **more: Any) -> dict[str, Any]:
     """The second good release; the same wherever it is copied to."""
     return app(deploying.probe(directory, version="2", variant="ill_by_file.py"), **more)
-
-
-def assert_serving(visits: dict[str, deploying.Visits], *bodies: str) -> None:
-    """Every visitor got one of the bodies, and each of them was seen."""
-    for host, visit in visits.items():
-        assert not visit.failures, host
-        assert set(visit.bodies) == set(bodies), host
-        assert sum(visit.bodies.values()) >= 5, host
-
-
-def assert_only_live(before: deploying.Found, after: deploying.Found) -> None:
-    """Nothing but the record changed, and only the live release runs."""
-    assert after.live == before.live
-    assert after.instances == {after.live: "active"}
-    assert after.runtime == [after.live]
-    assert after.lock is None
-    assert dataclasses.replace(after, record=[]) == dataclasses.replace(before, record=[])
-    assert after.record[: len(before.record)] == before.record
-
-
-def settled(host: str) -> deploying.Found:
-    """What there is on a host when the old instance has ended, for which no deploy waits."""
-    address = deploying.addresses()[host]
-    deploying.wait_until("only one instance", lambda: len(deploying.on_host(address).instances) == 1)
-    return deploying.on_host(address)
 
 
 # -- one release, nothing to go back to --------------------------------------------------------------------------------
@@ -97,7 +66,7 @@ def test_a_rollback_without_an_earlier_release_says_so(found: dict[str, deployin
         assert message.startswith(f"probe on {host}: cannot be rolled back: no earlier good release is on this host.")
         assert f"Still serving: {ids['1']} (" in message
         assert "Next: " in message
-        assert_only_live(found[host], look()[host])
+        outcome.assert_only_live(found[host], outcome.look()[host])
         assert deploying.fetch(deploying.addresses()[host]) == (200, FIRST)
 
 
@@ -105,12 +74,12 @@ def test_a_good_release_goes_live_and_tells_no_secret(tmp_path: Path, ids: dict[
     with deploying.visitors() as visits:
         run = deploying.playbook("deploy", "-vvv", "--diff", apps=[second(tmp_path)])
     assert run.code == 0, run.output
-    assert_serving(visits, FIRST, SECOND)
-    assert_no_secret(run)
-    ids["2"] = str(look()[HOSTS[0]].live)
+    outcome.assert_serving(visits, FIRST, SECOND)
+    outcome.assert_no_secret(run, TOKEN)
+    ids["2"] = str(outcome.look()[HOSTS[0]].live)
     assert ids["2"] != ids["1"]
     for host in HOSTS:
-        here = settled(host)
+        here = outcome.settled(host)
         assert (here.live, here.instances) == (ids["2"], {ids["2"]: "active"})
         # That the secret reached the process shows that it was there to be told.
         _, said = deploying.ask_live(deploying.addresses()[host], "/setting/PROBE_TOKEN")
@@ -122,190 +91,20 @@ def test_nothing_to_do_is_done(tmp_path: Path, found: dict[str, deploying.Found]
     assert run.code == 0, run.output
     assert "changed=0" in run.output and not re.search(r"changed=[1-9]", run.output)
     for host in HOSTS:
-        assert_only_live(found[host], look()[host])
+        outcome.assert_only_live(found[host], outcome.look()[host])
 
 
-# -- releases that are refused -----------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Bad:
-    """A release that must not go live.
-
-    :param variant: how the probe is broken.
-    :param step: where it has to be found out.
-    :param words: what the message has to hold, the app's or the installer's own words among it.
-    :param more: settings of the app.
-    :param timeout: of its health, in seconds.
-    """
-
-    name: str
-    variant: str
-    step: str
-    words: tuple[str, ...]
-    more: dict[str, Any] = dataclasses.field(default_factory=dict)
-    timeout: int = PATIENCE
-
-
-UNCHECKED = {"checks": {"import": False}}
-
-BAD = [
-    Bad(
-        "requirement missing",
-        "requirements_missing.txt",
-        "stage",
-        ("cannot install requirements.txt", "there is no version of itsdangerous==99.0.0"),
-    ),
-    Bad(
-        "requirements in conflict",
-        "requirements_conflict.txt",
-        "stage",
-        ("cannot install requirements.txt", "depends on werkzeug>=3.1.0", "you require werkzeug==2.3.8"),
-    ),
-    Bad(
-        "requirement does not compile",
-        "requirements_compile.txt",
-        "stage",
-        ("cannot install requirements.txt", "uwsgi", "you need a C compiler to build uWSGI"),
-    ),
-    Bad(
-        "syntax error",
-        "syntax_error.py.txt",
-        "check",
-        ("cannot be imported as probe:create_app()", "def starting(:", "SyntaxError: invalid syntax"),
-    ),
-    Bad(
-        "import error",
-        "import_error.py",
-        "check",
-        ("cannot be imported as probe:create_app()", "ModuleNotFoundError: No module named 'flask_teapot'"),
-    ),
-    Bad(
-        "import error, found by the proof",
-        "import_error.py",
-        "proof",
-        ("started and then ended", "ModuleNotFoundError: No module named 'flask_teapot'"),
-        UNCHECKED,
-    ),
-    Bad(
-        "no such callable",
-        "no_callable.py",
-        "check",
-        ("cannot be imported as probe:create_app()", "AttributeError: module 'probe' has no attribute 'create_app'"),
-    ),
-    Bad(
-        "no such callable, found by the proof",
-        "no_callable.py",
-        "proof",
-        ("started and then ended", "Failed to find attribute 'create_app' in 'probe'."),
-        UNCHECKED,
-    ),
-    Bad(
-        "factory raises",
-        "factory_raises.py",
-        "proof",
-        ("started and then ended", "raise RuntimeError(", "RuntimeError: PROBE_DATABASE_URL is not set"),
-    ),
-    Bad(
-        "hangs at import",
-        "hangs_at_import.py",
-        "check",
-        ("cannot be imported as probe:create_app()", f"no end after {IMPATIENCE} s"),
-        timeout=IMPATIENCE,
-    ),
-    Bad(
-        "hangs at import, found by the proof",
-        "hangs_at_import.py",
-        "proof",
-        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer", "Booting worker"),
-        UNCHECKED,
-        IMPATIENCE,
-    ),
-    Bad(
-        "wrong status",
-        "health_500.py",
-        "proof",
-        ("answered GET /healthz with 500, expected 200", "    the cache at 192.0.2.1 does not answer"),
-    ),
-    Bad(
-        "another status than the one asked for",
-        "good",
-        "proof",
-        ("answered GET /healthz with 200, expected 204", "    ok"),
-        {"health": {"path": "/healthz", "status": 204, "timeout": PATIENCE}},
-    ),
-    Bad(
-        "dies after its first answer",
-        "dies_after_first_answer.py",
-        "proof",
-        # Whichever is seen first: that its socket is gone, or that systemd knows.
-        ("answered once and then |started and then ended (signal)", "Booting worker"),
-    ),
-    Bad(
-        "a worker dies after its first answer",
-        "worker_dies_after_first_answer.py",
-        "proof",
-        ("answered", "a worker of it died|closed the connection", "exited with code 70"),
-    ),
-    Bad(
-        "the only worker dies after its first answer",
-        "worker_dies_after_first_answer.py",
-        "proof",
-        ("answered", "exited with code 70"),
-        {"workers": 1},
-    ),
-    Bad(
-        "needs longer than the timeout",
-        "slow_start.py",
-        "proof",
-        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer"),
-        UNCHECKED,
-        IMPATIENCE,
-    ),
-]
-
-
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: str(bad.name))
-def test_a_bad_release_is_refused(bad: Bad, tmp_path: Path, found: dict[str, deploying.Found]) -> None:
-    variant = None if bad.variant == "good" else bad.variant
-    source = deploying.probe(tmp_path, version=f"bad: {bad.name}", variant=variant)
-    with deploying.visitors() as visits:
-        run = deploying.playbook("deploy", apps=[app(source, bad.timeout, **bad.more)])
-    assert run.code != 0
-    assert_serving(visits, SECOND)
-    assert_no_secret(run)
-    now = look()
-    assert len({here.record[-1]["release"] for here in now.values()}) == 1
-    for host, here in now.items():
-        refused = here.record[-1]
-        assert_only_live(found[host], here)
-        assert len(here.record) == len(found[host].record) + 1
-        assert (refused["result"], refused["step"]) == ("failed", bad.step)
-        assert refused["release"] not in (here.live, *here.releases, *here.drop_ins, *here.instances)
-        assert deploying.ask_live(deploying.addresses()[host]) == (200, SECOND)
-
-        message = deploying.message(run, host)
-        assert message.startswith(f"probe on {host}: release {refused['release']} ")
-        # uv folds its lines.
-        unfolded = message + " ".join(message.split())
-        for words in bad.words:
-            assert any(word in unfolded for word in words.split("|")), words
-        assert f"Still serving: {here.live} (" in message
-        assert f"No visitor saw {refused['release']}." in message
-        assert "Next: mend it and deploy again." in message
-        assert f"It failed at the step {bad.step};" in message
-        # Long enough to say why, short enough to be read.
-        assert len(message.splitlines()) <= 32, message
+# -- secrets -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_secret_in_the_apps_own_words_is_hidden(tmp_path: Path, found: dict[str, deploying.Found]) -> None:
     source = deploying.probe(tmp_path, version="3", variant="tells_secret.py")
     run = deploying.playbook("deploy", "-vvv", "--diff", apps=[app(source)])
     assert run.code != 0
-    assert_no_secret(run)
+    outcome.assert_no_secret(run, TOKEN)
     for host in HOSTS:
         assert "RuntimeError: cannot log in with ********" in deploying.message(run, host)
-        assert_only_live(found[host], look()[host])
+        outcome.assert_only_live(found[host], outcome.look()[host])
 
 
 def test_no_secret_can_be_seen_on_the_host() -> None:
@@ -327,14 +126,6 @@ def test_no_secret_can_be_seen_on_the_host() -> None:
         assert deploying.shell(address, f"runuser -u probe -- grep -rlsF {TOKEN} /srv /etc /run || true") == ""
 
 
-def assert_no_secret(run: deploying.Run) -> None:
-    """Neither the secret nor its base64 at any offset was printed."""
-    assert TOKEN not in run.output
-    for offset in range(3):
-        encoded = base64.b64encode(b"x" * offset + TOKEN.encode()).decode()
-        assert encoded[4:-4] not in run.output
-
-
 # -- going back --------------------------------------------------------------------------------------------------------
 
 
@@ -345,9 +136,9 @@ def test_a_rollback_passes_over_what_failed(tmp_path: Path, ids: dict[str, str])
     with deploying.visitors() as visits:
         run = deploying.playbook("rollback")
     assert run.code == 0, run.output
-    assert_serving(visits, SECOND, FIRST)
+    outcome.assert_serving(visits, SECOND, FIRST)
     for host in HOSTS:
-        here = settled(host)
+        here = outcome.settled(host)
         assert (here.live, here.instances, here.lock) == (ids["1"], {ids["1"]: "active"}, None)
         assert (here.record[-1]["action"], here.record[-1]["result"]) == ("rollback", "live")
 
@@ -356,9 +147,9 @@ def test_a_release_is_chosen_by_its_id(ids: dict[str, str]) -> None:
     with deploying.visitors() as visits:
         run = deploying.playbook("rollback", release=ids["2"])
     assert run.code == 0, run.output
-    assert_serving(visits, FIRST, SECOND)
+    outcome.assert_serving(visits, FIRST, SECOND)
     for host in HOSTS:
-        here = settled(host)
+        here = outcome.settled(host)
         assert (here.live, here.instances, here.lock) == (ids["2"], {ids["2"]: "active"}, None)
 
 
@@ -369,26 +160,26 @@ def test_a_release_that_is_not_there_cannot_be_chosen(
     with deploying.visitors() as visits:
         run = deploying.playbook("rollback", release=release)
     assert run.code != 0
-    assert_serving(visits, SECOND)
+    outcome.assert_serving(visits, SECOND)
     for host in HOSTS:
         message = deploying.message(run, host)
         assert f"probe on {host}: release {release} is not on this host" in message
         assert ids["1"] in message and ids["2"] in message
-        assert_only_live(found[host], look()[host])
+        outcome.assert_only_live(found[host], outcome.look()[host])
 
 
 def test_an_earlier_release_that_fails_its_proof_is_passed_over_next_time(tmp_path: Path, ids: dict[str, str]) -> None:
     """2 was live, 4 is; 2 cannot be proved any more, so the first rollback fails and the second one goes to 1."""
     source = deploying.probe(tmp_path, version="4")
     assert deploying.playbook("deploy", apps=[app(source)]).code == 0
-    before = {host: settled(host) for host in HOSTS}
+    before = {host: outcome.settled(host) for host in HOSTS}
     for address in deploying.addresses().values():
         deploying.shell(address, "touch /srv/probe/shared/instance/ill")
     with deploying.visitors() as visits:
         failed = deploying.playbook("rollback")
     assert failed.code != 0
-    assert_serving(visits, "probe 4\n")
-    now = look()
+    outcome.assert_serving(visits, "probe 4\n")
+    now = outcome.look()
     for host in HOSTS:
         assert "there is instance/ill" in deploying.message(failed, host)
         assert now[host].record[-1]["release"] == ids["2"]
@@ -400,7 +191,7 @@ def test_an_earlier_release_that_fails_its_proof_is_passed_over_next_time(tmp_pa
     again = deploying.playbook("rollback")
     assert again.code == 0, again.output
     for host in HOSTS:
-        assert settled(host).live == ids["1"]
+        assert outcome.settled(host).live == ids["1"]
 
 
 # -- two at once -------------------------------------------------------------------------------------------------------
@@ -412,7 +203,7 @@ def test_of_two_deploys_at_once_the_second_is_refused(tmp_path: Path) -> None:
     first = deploying.start("deploy", apps=[slow])
     try:
         deploying.wait_until(
-            "the first one starts its release", lambda: all(len(here.instances) > 1 for here in look().values())
+            "the first one starts its release", lambda: all(len(here.instances) > 1 for here in outcome.look().values())
         )
         refused = deploying.playbook("deploy", apps=[other])
     finally:
@@ -427,7 +218,7 @@ def test_of_two_deploys_at_once_the_second_is_refused(tmp_path: Path) -> None:
         assert "Next: " in message
     assert done.code == 0, done.output
     for host in HOSTS:
-        here = settled(host)
+        here = outcome.settled(host)
         assert deploying.ask_live(deploying.addresses()[host]) == (200, "probe 5\n")
         assert (here.instances, here.lock) == ({here.live: "active"}, None)
     assert deploying.playbook("deploy", apps=[other]).code == 0
@@ -468,7 +259,7 @@ def test_all_mistakes_are_in_one_message(found: dict[str, deploying.Found]) -> N
     for name in ("deploy", "site"):
         run = deploying.playbook(name, apps=apps)
         assert run.code != 0
-        assert_no_secret(run)
+        outcome.assert_no_secret(run, TOKEN)
         for host in HOSTS:
             message = deploying.message(run, host)
             assert "7 mistakes in the inventory, nothing was touched:" in message
@@ -482,4 +273,4 @@ def test_all_mistakes_are_in_one_message(found: dict[str, deploying.Found]) -> N
                 "flask_apps[1].helth: unknown key, did you mean health?",
             ):
                 assert message.count(words) == 1, words
-    assert look() == found
+    assert outcome.look() == found

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.tests.support import deploying
+from ansible_collections.flaskops.server.tests.support import deploying, outcome
 
 HOSTS = sorted(deploying.addresses())
 #: A build that finds this file waits until it is gone.
@@ -56,12 +56,8 @@ def on_all(script: str) -> None:
         deploying.shell(address, script)
 
 
-def look(app: str = "probe") -> dict[str, deploying.Found]:
-    return {host: deploying.on_host(address, app) for host, address in deploying.addresses().items()}
-
-
 def all_hosts(is_so: Callable[[deploying.Found], Any], app: str = "probe") -> bool:
-    return all(is_so(here) for here in look(app).values())
+    return all(is_so(here) for here in outcome.look(app).values())
 
 
 def good(source: Path, **more: Any) -> dict[str, Any]:
@@ -137,7 +133,7 @@ def assert_is_staging() -> None:
     """What is killed now is killed in the middle."""
     seen = [deploying.shell(address, f"ls {HOLD}.seen", check=False) for address in deploying.addresses().values()]
     assert seen == [f"{HOLD}.seen"] * len(HOSTS)
-    for here in look().values():
+    for here in outcome.look().values():
         assert [name for name in here.releases if name.startswith(".staging-")]
         assert [name for name in here.venvs if name.startswith(".build-")]
 
@@ -165,7 +161,7 @@ def test_killed_on_the_host_in_the_middle_of_staging(tmp_path: Path, live: str) 
         for address in deploying.addresses().values():
             kill_step(address)
         assert run.wait().code != 0
-        for here in look().values():
+        for here in outcome.look().values():
             # The dead run could clean nothing up: what it left is the next one's.
             assert here.lock is not None
             assert [name for name in here.releases if name.startswith(".staging-")]
@@ -223,7 +219,7 @@ def test_killed_on_one_host_between_start_and_switch(tmp_path: Path, live: str) 
         failed = run.wait()
         assert failed.code != 0
         assert f"{HOSTS[0]} failed, see above" in " ".join(failed.output.split())
-        killed, other = (look()[host] for host in HOSTS)
+        killed, other = (outcome.look()[host] for host in HOSTS)
         assert len(killed.instances) == 2 and set(killed.instances.values()) == {"active"}
         # The other host proved it, and withdrew it.
         deploying.wait_until(
@@ -251,7 +247,7 @@ def test_the_controller_is_killed_between_start_and_switch(tmp_path: Path, live:
 
 def test_killed_between_the_switch_and_the_record(tmp_path: Path, live: str) -> None:
     """A visitor's long request keeps the old release from ending; the deploy waits for it, and is killed."""
-    old = {host: here.live for host, here in look().items()}
+    old = {host: here.live for host, here in outcome.look().items()}
     app = good(deploying.probe(tmp_path, "9"))
     with deploying.visitors() as visits:
         patient = [
@@ -261,7 +257,7 @@ def test_killed_between_the_switch_and_the_record(tmp_path: Path, live: str) -> 
             for address in deploying.addresses().values()
         ]
         run = deploying.start("deploy", apps=[app])
-        deploying.wait_until("the switch", lambda: all(here.live != old[host] for host, here in look().items()))
+        deploying.wait_until("the switch", lambda: all(here.live != old[host] for host, here in outcome.look().items()))
         for address in deploying.addresses().values():
             kill_step(address)
         assert run.wait().code != 0
@@ -311,14 +307,14 @@ def test_the_disk_is_full(left: int, begun: str, tmp_path: Path, filled: Callabl
     with (source / "requirements.txt").open("a") as requirements:
         requirements.write(f"iniconfig==2.{left.bit_length() % 3}.0\n")
     app = good(source, name="small", domains=["small.test"], workers=1)
-    before = look("small")
+    before = outcome.look("small")
     live = deploying.fetch(deploying.addresses()[HOSTS[0]], host="small.test")[1].split()[1]
     filled(left)
-    full = look("small")
+    full = outcome.look("small")
     with deploying.visitors("small.test") as visits:
         run = deploying.playbook("deploy", apps=[app])
         assert run.code != 0
-        for host, here in look("small").items():
+        for host, here in outcome.look("small").items():
             message = deploying.message(run, host)
             assert message.startswith(f"small on {host}: release ")
             assert "the disk is full" in message
@@ -342,7 +338,7 @@ def test_the_disk_is_full(left: int, begun: str, tmp_path: Path, filled: Callabl
 
 def test_after_a_reboot_the_live_release_serves_and_only_it(tmp_path: Path, live: str) -> None:
     """When the machine goes down, another release runs, proved but not live."""
-    before = look()
+    before = outcome.look()
     app = good(deploying.probe(tmp_path, "10"), release_commands=["touch instance/commanded; sleep 60"])
     on_all("rm -f /srv/probe/shared/instance/commanded")
     run = deploying.start("deploy", apps=[app])
@@ -357,12 +353,9 @@ def test_after_a_reboot_the_live_release_serves_and_only_it(tmp_path: Path, live
     run.kill()
     run.wait()
     assert all_hosts(lambda here: len(here.instances) == 2)
-    for address in deploying.addresses().values():
-        subprocess.run(["docker", "restart", "--time", "20", address], check=True, capture_output=True, timeout=120)
+    outcome.reboot()
     for host, address in deploying.addresses().items():
-        booted = "systemctl is-system-running --wait"
-        deploying.wait_until("booted", lambda: deploying.shell(address, booted, check=False) in ("running", "degraded"))  # noqa: B023
-        deploying.wait_until("serving", lambda: _serves(address), seconds=60)  # noqa: B023
+        deploying.wait_until("serving", lambda: outcome.serves(address), seconds=60)  # noqa: B023
         here = deploying.on_host(address)
         assert here.live == before[host].live
         assert here.instances == {here.live: "active"}
@@ -372,10 +365,3 @@ def test_after_a_reboot_the_live_release_serves_and_only_it(tmp_path: Path, live
     again = deploying.playbook("deploy", apps=[good(deploying.probe(tmp_path, "11"))])
     assert again.code == 0, again.output
     assert_clean("11")
-
-
-def _serves(address: str) -> bool:
-    try:
-        return deploying.fetch(address)[0] == 200
-    except AssertionError:
-        return False

@@ -18,13 +18,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils import engine as engine_module
-from ansible_collections.flaskops.server.plugins.module_utils import health, record, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils import health, record, runtimes, virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
 from ansible_collections.flaskops.server.plugins.module_utils.health import Answer, NoAnswerError
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.lock import claim
 from ansible_collections.flaskops.server.plugins.module_utils.spec import resolve_one
-from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError, UnitState
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
+    Systemd,
+    SystemdError,
+    UnitState,
+    read_environment,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.virtualenv import Built, VirtualenvError
 
 SECRET = "hunter2-hunter2"
@@ -181,6 +186,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     quick.run = lambda command, **options: None if command[0] in skipped else run(command, **options)
     quick.Popen = as_me
     monkeypatch.setattr(engine_module, "subprocess", quick)
+    monkeypatch.setattr(runtimes, "subprocess", quick)
 
     def ensure(venvs: Path, app: Path, **_: Any) -> Built:
         (venvs / "v" / "bin").mkdir(parents=True, exist_ok=True)
@@ -221,7 +227,7 @@ def test_what_a_release_is_made_of(host: Host) -> None:
     assert sorted(os.listdir(release)) == sorted("app env http.sock release.json secrets.env serve venv".split())
     assert os.readlink(release / "venv") == "../../venvs/v"
     assert os.readlink(release / "http.sock") == str(host.layout.runtime_socket("aaa"))
-    variables = engine_module._read_environment(release / "env")
+    variables = read_environment(release / "env")
     assert {
         "FLASK_APP": "shop:app",
         "FLASK_RELEASE": "aaa",
@@ -229,7 +235,7 @@ def test_what_a_release_is_made_of(host: Host) -> None:
         "WEB_THREADS": "9",
     }.items() <= (variables.items())
     assert variables["PATH"].startswith(f"{release}/venv/bin:")
-    assert engine_module._read_environment(release / "secrets.env") == {"KEY": SECRET}
+    assert read_environment(release / "secrets.env") == {"KEY": SECRET}
     assert (release / "secrets.env").stat().st_mode & 0o777 == 0o600
     assert SECRET not in (release / "env").read_text() + (release / "release.json").read_text()
     facts = host.layout.facts("aaa")

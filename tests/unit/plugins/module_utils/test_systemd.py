@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils import systemd
-from ansible_collections.flaskops.server.plugins.module_utils.engine import _read_environment
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import read_environment
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     Systemd,
     SystemdError,
@@ -44,7 +44,7 @@ def test_an_environment_file_gives_back_what_went_in(tmp_path: Path) -> None:
     variables = {f"KEY_{index}": value for index, value in enumerate(NASTY)}
     path = tmp_path / "env"
     write_file(path, environment_file(variables), 0o600, os.getgid())
-    assert _read_environment(path) == variables
+    assert read_environment(path) == variables
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -52,7 +52,7 @@ def test_an_environment_file_of_anything(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     variables = {f"K{n}": "".join(dice.choices('"\\$`=\n\r\t #%aé', k=dice.randint(0, 12))) for n in range(20)}
     write_file(tmp_path / "env", environment_file(variables), 0o600, os.getgid())
-    assert _read_environment(tmp_path / "env") == variables
+    assert read_environment(tmp_path / "env") == variables
 
 
 def test_an_environment_file_as_systemd_takes_it() -> None:

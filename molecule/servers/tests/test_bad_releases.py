@@ -1,0 +1,190 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every way in which a release can be bad: what is said, what still serves, and that nothing is left behind.
+
+Each deploy runs on both hosts at once, and visitors come all the while.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from ansible_collections.flaskops.server.tests.support import deploying, outcome
+
+#: Seconds that a release has to prove itself: as many as a busy machine may need, and few for those that never will.
+PATIENCE, IMPATIENCE = 60, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Bad:
+    """A release that must not go live.
+
+    :param variant: how the probe is broken.
+    :param step: where it has to be found out.
+    :param words: what the message has to hold, the app's or the installer's own words among it.
+    :param instead: other words, by server.
+    :param more: settings of the app.
+    :param timeout: of its health, in seconds.
+    """
+
+    name: str
+    variant: str | None
+    step: str
+    words: tuple[str, ...]
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    timeout: int = PATIENCE
+    instead: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+UNCHECKED = {"checks": {"import": False}}
+
+BAD = [
+    Bad(
+        "requirement missing",
+        "requirements_missing.txt",
+        "stage",
+        ("cannot install requirements.txt", "there is no version of itsdangerous==99.0.0"),
+    ),
+    Bad(
+        "requirements in conflict",
+        "requirements_conflict.txt",
+        "stage",
+        ("cannot install requirements.txt", "depends on werkzeug>=3.1.0", "you require werkzeug==2.3.8"),
+    ),
+    Bad(
+        "requirement does not compile",
+        "requirements_compile.txt",
+        "stage",
+        ("cannot install requirements.txt", "uwsgi", "you need a C compiler to build uWSGI"),
+    ),
+    Bad(
+        "syntax error",
+        "syntax_error.py.txt",
+        "check",
+        ("cannot be imported as probe:create_app()", "def starting(:", "SyntaxError: invalid syntax"),
+    ),
+    Bad(
+        "import error",
+        "import_error.py",
+        "check",
+        ("cannot be imported as probe:create_app()", "ModuleNotFoundError: No module named 'flask_teapot'"),
+    ),
+    Bad(
+        "import error, found by the proof",
+        "import_error.py",
+        "proof",
+        ("started and then ended", "ModuleNotFoundError: No module named 'flask_teapot'"),
+        UNCHECKED,
+    ),
+    Bad(
+        "no such callable",
+        "no_callable.py",
+        "check",
+        ("cannot be imported as probe:create_app()", "AttributeError: module 'probe' has no attribute 'create_app'"),
+    ),
+    Bad(
+        "no such callable, found by the proof",
+        "no_callable.py",
+        "proof",
+        ("started and then ended", "AttributeError: module 'probe' has no attribute 'create_app'"),
+        UNCHECKED,
+    ),
+    Bad(
+        "factory raises",
+        "factory_raises.py",
+        "proof",
+        ("started and then ended", "raise RuntimeError(", "RuntimeError: PROBE_DATABASE_URL is not set"),
+    ),
+    Bad(
+        "hangs at import",
+        "hangs_at_import.py",
+        "check",
+        ("cannot be imported as probe:create_app()", f"no end after {IMPATIENCE} s"),
+        timeout=IMPATIENCE,
+    ),
+    Bad(
+        "hangs at import, found by the proof",
+        "hangs_at_import.py",
+        "proof",
+        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer", "Booting worker"),
+        UNCHECKED,
+        IMPATIENCE,
+    ),
+    Bad(
+        "wrong status",
+        "health_500.py",
+        "proof",
+        ("answered GET /healthz with 500, expected 200", "    the cache at 192.0.2.1 does not answer"),
+    ),
+    Bad(
+        "another status than the one asked for",
+        None,
+        "proof",
+        ("answered GET /healthz with 200, expected 204", "    ok"),
+        {"health": {"path": "/healthz", "status": 204, "timeout": PATIENCE}},
+    ),
+    Bad(
+        "dies after its first answer",
+        "dies_after_first_answer.py",
+        "proof",
+        # Whichever is seen first: that its socket is gone, or that systemd knows.
+        ("answered once and then |started and then ended (signal)", "Booting worker"),
+    ),
+    Bad(
+        "a worker dies after its first answer",
+        "worker_dies_after_first_answer.py",
+        "proof",
+        ("answered", "a worker of it died|closed the connection", "exited with code 70"),
+    ),
+    Bad(
+        "the only worker dies after its first answer",
+        "worker_dies_after_first_answer.py",
+        "proof",
+        ("answered", "exited with code 70"),
+        {"workers": 1},
+    ),
+    Bad(
+        "needs longer than the timeout",
+        "slow_start.py",
+        "proof",
+        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer"),
+        UNCHECKED,
+        IMPATIENCE,
+    ),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: str(bad.name))
+def test_a_bad_release_is_refused(
+    bad: Bad, server: str, make: deploying.Make, found: dict[str, deploying.Found], live: str
+) -> None:
+    health = {"path": "/healthz", "status": 200, "timeout": bad.timeout}
+    app = make(f"bad: {bad.name}", bad.variant, **{"health": health, **bad.more})
+    with deploying.visitors() as visits:
+        run = deploying.playbook("deploy", apps=[app])
+    assert run.code != 0
+    outcome.assert_serving(visits, f"probe {live}\n")
+    now = outcome.look()
+    assert len({here.record[-1]["release"] for here in now.values()}) == 1
+    for host, here in now.items():
+        refused = here.record[-1]
+        outcome.assert_only_live(found[host], here)
+        assert len(here.record) == len(found[host].record) + 1
+        assert (refused["result"], refused["step"]) == ("failed", bad.step)
+        assert refused["release"] not in (here.live, *here.releases, *here.drop_ins, *here.instances)
+        assert deploying.ask_live(deploying.addresses()[host]) == (200, f"probe {live}\n")
+
+        message = deploying.message(run, host)
+        assert message.startswith(f"probe on {host}: release {refused['release']} ")
+        # Installers fold their lines.
+        unfolded = message + " ".join(message.split())
+        for words in bad.instead.get(server, bad.words):
+            assert any(word in unfolded for word in words.split("|")), words
+        assert f"Still serving: {here.live} (" in message
+        assert f"No visitor saw {refused['release']}." in message
+        assert "Next: mend it and deploy again." in message
+        assert f"It failed at the step {bad.step};" in message
+        # Long enough to say why, short enough to be read.
+        assert len(message.splitlines()) <= 32, message
