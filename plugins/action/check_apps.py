@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
 
@@ -23,5 +24,11 @@ class ActionModule(ActionBase):
             apps = resolve(plain(self._task.args.get("apps")), self._task.args.get("path", "flask_apps"))
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
-        servers = sorted({app["server"] for app in apps})
-        return {**result, "changed": False, "names": [app["name"] for app in apps], "servers": servers}
+        images = [app for app in apps if SERVERS[app["server"]].runtime == "image"]
+        return {
+            **result,
+            "changed": False,
+            "names": [app["name"] for app in apps],
+            "servers": sorted({app["server"] for app in apps}),
+            "images": [app["name"] for app in images if not app["source"].get("image")],
+        }

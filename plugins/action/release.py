@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
             "drain_seconds": server.drain_seconds(app[app["server"]]),
         }
         artifact = None
-        if arguments.get("state", "live") == "proved" and not arguments.get("release"):
+        if arguments.get("state", "live") in ("built", "proved") and not arguments.get("release"):
             artifact = self._artifact(app, variables)
             files = self._files(app, variables)
             parts = identity.components(app, hidden, artifact.sha256, files, list(server.packages))

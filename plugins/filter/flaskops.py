@@ -26,6 +26,11 @@ def first_with_app(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str)
     return None
 
 
+def first_to_build(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str) -> str | None:
+    """Return the first of the hosts that has an app whose image is built."""
+    return next((host for host in hosts if name in hostvars[host].get("flask_checked", {}).get("images", [])), None)
+
+
 def report(proved: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
     """Return a line or two for each app of a host: what was done, and how large it runs."""
     switched = {result["item"]["item"]: result for result in live.get("results", []) if "item" in result}
@@ -56,6 +61,7 @@ class FilterModule:
         return {
             "python_literal": python_literal,
             "first_with_app": first_with_app,
+            "first_to_build": first_to_build,
             "report": report,
             "container_options": container.options,
             "slice_limits": container.slice_limits,

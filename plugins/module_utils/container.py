@@ -60,6 +60,9 @@ DEFAULTS: Mapping[str, Any] = {
 #: Limits of systemd that are not a slice's, by the option that does the same.
 _ULIMITS = {f"Limit{name}": name.lower() for name in "AS CORE CPU DATA FSIZE MEMLOCK NOFILE NPROC RSS STACK".split()}
 
+#: What systemd multiplies a limit by 1024 for, each once more than the one before (systemd.exec(5)).
+_SUFFIXES = "KMGTPE"
+
 
 def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
     """Return what is wrong with the settings an app passes through, one sentence each."""
@@ -69,9 +72,12 @@ def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
             found.append(f"{path}.{name}: cannot be set here, {RESERVED[name]}")
         elif name not in SETTINGS:
             found.append(f"{path}.{name}: not an option of podman run and docker run{nearest(name, sorted(SETTINGS))}")
-        elif name == STOP_TIMEOUT and type(settings[name]) is not int:
+        elif name == STOP_TIMEOUT:
             # systemd and the drain wait for as long.
-            found.append(f"{path}.{name}: expected a whole number of seconds")
+            if type(settings[name]) is not int or settings[name] < 0:
+                found.append(f"{path}.{name}: expected a whole number of seconds")
+        elif isinstance(settings[name], Mapping):
+            found.append(f"{path}.{name}: expected a text, a number, true or false, or a list of them")
     return found
 
 
@@ -91,10 +97,28 @@ def options(app: Mapping[str, Any]) -> list[str]:
             listed += [f"--{name}={item}" for item in values]
     for name, value in app["limits"].items():
         if name in _ULIMITS:
-            listed.append(f"--ulimit={_ULIMITS[name]}={-1 if value == 'infinity' else value}")
+            listed.append(f"--ulimit={_ULIMITS[name]}={_ulimit(value)}")
         elif name == "OOMScoreAdjust":
             listed.append(f"--oom-score-adj={value}")
     return listed
+
+
+def _ulimit(value: Any) -> str:
+    """Return a limit in the engines' words.
+
+    >>> [_ulimit(value) for value in (65536, "1024:4K", "infinity")]
+    ['65536', '1024:4096', '-1']
+    """
+    said = []
+    for part in str(value).split(":"):
+        number, suffix = part[:-1], part[-1:]
+        if part == "infinity":
+            said.append("-1")
+        elif number.isdigit() and suffix in _SUFFIXES:
+            said.append(str(int(number) << 10 * (_SUFFIXES.index(suffix) + 1)))
+        else:
+            said.append(part)
+    return ":".join(said)
 
 
 def slice_limits(limits: Mapping[str, Any]) -> dict[str, Any]:

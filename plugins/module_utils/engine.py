@@ -29,14 +29,13 @@ from ansible_collections.flaskops.server.plugins.module_utils import (
 )
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError
 from ansible_collections.flaskops.server.plugins.module_utils.causes import cause, hide, indented
-from ansible_collections.flaskops.server.plugins.module_utils.images import Image
+from ansible_collections.flaskops.server.plugins.module_utils.images import runtimes_of
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.lock import Claim
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import (
     Bundle,
     Runtime,
     RuntimeFault,
-    Virtualenv,
 )
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.status import version
@@ -139,7 +138,7 @@ class Engine:
         self.layout = layout
         self.systemd = systemd
         self.sleep = sleep
-        self.runtimes: dict[str, Runtime] = {"virtualenv": Virtualenv(layout), "image": Image(layout)}
+        self.runtimes = runtimes_of(layout)
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
@@ -165,6 +164,21 @@ class Engine:
             "msg": f"{self.app['name']}: {message}",
         }
 
+    def build(self, claim: Claim) -> dict[str, Any]:
+        """Stage the release and go no further: what it runs in is where all other hosts get it from.
+
+        :raises DeployError: when it cannot be staged; then nothing of it is left.
+        """
+        release = self._wanted()
+        if release in self.layout.staged_ids():
+            claim.drop()
+            return {"changed": False, "release": release, "msg": f"{release} is built already"}
+        self._tidy(keep={item for item in (self.layout.live_id(),) if item})
+        claim.content.update(release=release, created=True)
+        claim.save()
+        self._stage(release)
+        return {"changed": True, "release": release, "msg": f"{release} is built"}
+
     def prove(self, claim: Claim) -> dict[str, Any]:
         """Stage the release where it is not there yet, start it beside the live one, and prove it healthy.
 
@@ -186,11 +200,13 @@ class Engine:
                 "msg": f"{release} is live, nothing to do",
             }
         why = self._why(live) if release != live else "it is live, but was not running"
-        claim.content.update(release=release, created=release not in self.layout.staged_ids())
+        is_staged = release in self.layout.staged_ids()
+        built = claim.content.get("release") == release and bool(claim.content.get("created"))
+        claim.content.update(release=release, created=built or not is_staged)
         claim.save()
         if live and self.app["hooks"]["before_stage"]:
             self._commands("before_stage", live, self.app["hooks"]["before_stage"])
-        if claim.content["created"]:
+        if not is_staged:
             self._stage(release)
         self._units(release)
         self._checks(release)

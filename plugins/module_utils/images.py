@@ -19,7 +19,12 @@ from typing import Any
 from ansible_collections.flaskops.server.plugins.module_utils import virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import unpack
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes import Bundle, RuntimeFault
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes import (
+    Bundle,
+    Runtime,
+    RuntimeFault,
+    Virtualenv,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import write_file
 
 #: What a project's own recipe is called, in the order of preference.
@@ -28,8 +33,6 @@ CONTAINERFILES = ("Containerfile", "Dockerfile")
 LOGINS = Path("/etc/flaskops/registry")
 #: Seconds for one command of the engine: a build can have to compile.
 TIMEOUT = 3600
-#: Lines of the engine's output that are kept for the message.
-SAID = 40
 
 #: Variables of the installer's environment that name a file with certificate authorities.
 _AUTHORITIES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO")
@@ -49,6 +52,8 @@ class Image:
     def build(self, bundle: Bundle) -> dict[str, Any]:
         settings = _settings(bundle.staging)
         cli = Cli(settings["engine"])
+        if not cli.is_there():
+            raise RuntimeFault(f"{cli.name} is not on this host; the role container installs it")
         image = bundle.app["source"].get("image")
         tag = _tag(self.layout.name, bundle.release)
         (bundle.staging / "app").mkdir()
@@ -125,7 +130,7 @@ class Image:
         unpack(bundle.artifact, code)
         shared = f"{settings['registry']}/{self.layout.name}:{bundle.release}" if settings["registry"] else ""
         if shared and cli.has(shared):
-            cli.pull(shared, tag)
+            cli.rename(shared, tag)
             return
         own = next((code / name for name in CONTAINERFILES if (code / name).is_file()), None)
         if own:
@@ -143,6 +148,11 @@ class Image:
             target = bundle.staging / "app" / entry["path"]
             target.parent.mkdir(parents=True, exist_ok=True)
             cli.copy_out(tag, str(Path(directory, entry["path"])), target)
+
+
+def runtimes_of(layout: Layout) -> dict[str, Runtime]:
+    """Return every runtime for an app's releases, by the name that servers give."""
+    return {"virtualenv": Virtualenv(layout), "image": Image(layout)}
 
 
 # -- the engines -------------------------------------------------------------------------------------------------------
@@ -165,7 +175,8 @@ class Cli:
     def build(self, context: Path, recipe: Path, tag: str, app: Mapping[str, Any]) -> None:
         """Build an image; what reaches the package index is there for the build and not in the image."""
         with tempfile.TemporaryDirectory(prefix="flaskops-build-") as scratch:
-            secrets = _build_secrets(Path(scratch), virtualenv.installer_env(), app["python"])
+            installer = _installer(virtualenv.installer_env(), app["python"])
+            secrets = _build_secrets(Path(scratch), installer)
             options = [word for name, path in secrets.items() for word in ("--secret", f"id={name},src={path}")]
             if self.name == "podman":
                 # Docker's image format is the one that knows HEALTHCHECK.
@@ -173,6 +184,7 @@ class Cli:
             self._run(
                 [*("build", "--network", "host", "--file", str(recipe), "--tag", tag), *options, str(context)],
                 f"the image cannot be built from {recipe.name}",
+                virtualenv.credentials(installer),
             )
 
     def pull(self, image: str, tag: str) -> None:
@@ -186,7 +198,16 @@ class Cli:
 
     def has(self, image: str) -> bool:
         """Say whether a registry has an image, and if so pull it."""
-        return self._call(["pull", "--quiet", *self._logins(), image]).returncode == 0
+        try:
+            self._run(["pull", "--quiet", *self._logins(), image], f"the image {image} cannot be pulled")
+        except RuntimeFault:
+            return False
+        return True
+
+    def rename(self, image: str, tag: str) -> None:
+        """Give an image its release's name alone: with another one it would outlive the release."""
+        self._run(["tag", image, tag], f"the image {image} cannot be named")
+        self._run(["image", "rm", image], f"the name {image} cannot be removed")
 
     def load(self, archive: Path, image: str, tag: str) -> None:
         said = self._run(["load", "--input", str(archive)], f"the image archive {image} cannot be loaded")
@@ -199,6 +220,12 @@ class Cli:
         said = self._run(["image", "inspect", image], f"the image {image} is not there")
         facts: dict[str, Any] = json.loads(said)[0]
         return facts
+
+    def _facts(self, image: str) -> dict[str, Any]:
+        try:
+            return self.inspect(image)
+        except RuntimeFault:
+            return {}
 
     def copy_out(self, image: str, path: str, target: Path) -> None:
         """Copy a directory out of an image."""
@@ -217,8 +244,13 @@ class Cli:
         return [tag for tag in listed if tag.startswith(f"{repository}:")]
 
     def remove_image(self, tag: str) -> None:
-        # Layers that another image uses stay.
-        self._run(["image", "rm", "--force", tag], f"the image {tag} cannot be removed")
+        """Remove an image, but for what else is made of it; one that cannot go now does so after a later deploy."""
+        image = self._facts(tag).get("Id", "")
+        self._call(["image", "rm", "--force", tag])
+        # A pull by digest leaves a name that is no tag. With other tags it is another release's or somebody else's.
+        left = self._facts(image) if image else {}
+        if left and not left.get("RepoTags"):
+            self._call(["image", "rm", image])
 
     def remove_container(self, container: str) -> None:
         self._call(["rm", "--force", container])
@@ -254,16 +286,30 @@ class Cli:
             check=False,
         )
 
-    def _run(self, arguments: Sequence[str], failed: str) -> str:
+    def _run(self, arguments: Sequence[str], failed: str, credentials: Sequence[str] = ()) -> str:
         try:
             done = self._call(arguments)
-        except FileNotFoundError as error:
-            raise RuntimeFault(f"{failed}: {self.name} is not on this host; the role container installs it") from error
         except subprocess.TimeoutExpired as error:
             raise RuntimeFault(f"{failed}: no end after {TIMEOUT} s") from error
         if done.returncode:
-            raise RuntimeFault(failed, "\n".join(done.stdout.splitlines()[-SAID:]))
+            raise RuntimeFault(failed, virtualenv.tail(of_build(done.stdout), credentials))
         return done.stdout
+
+
+def of_build(said: str) -> str:
+    """Return what the steps of a build said, without what the builder says of the steps.
+
+    >>> of_build("STEP 2/9: RUN pip\\nERROR: no such package\\n--> 12ab\\n#8 1.2 ERROR: no such package\\n#8 DONE 1.2s\\n------\\n > [3/9] RUN pip:")
+    'ERROR: no such package\\nERROR: no such package'
+    """
+    lines = []
+    for line in said.partition("\n------\n")[0].splitlines():
+        step = re.fullmatch(r"#\d+ (?:\d+\.\d+ (.*)|.*)", line)
+        if step:
+            lines += [step[1]] if step[1] else []
+        elif not re.match(r"STEP \d+/\d+: |--> |Error: (?:error )?building at STEP ", line):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _repository(app: str) -> str:
@@ -309,23 +355,32 @@ def _context(bundle: Bundle) -> Iterator[Path]:
         (bundle.staging / ".dockerignore").unlink(missing_ok=True)
 
 
-def _build_secrets(scratch: Path, environment: Mapping[str, str], python: Mapping[str, Any]) -> dict[str, Path]:
+def _installer(environment: Mapping[str, str], python: Mapping[str, Any]) -> dict[str, str]:
+    """Return how pip reaches the package index: what the host says, and then the app."""
+    told = dict(environment)
+    if index := str(python.get("index_url") or ""):
+        # It takes the place of all others.
+        for name in ("PIP_EXTRA_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX_URL"):
+            told.pop(name, None)
+        told |= {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index}
+    if python.get("offline"):
+        told["PIP_NO_INDEX"] = "1"
+    if links := python.get("find_links"):
+        told["PIP_FIND_LINKS"] = str(links)
+    return told
+
+
+def _build_secrets(scratch: Path, installer: Mapping[str, str]) -> dict[str, Path]:
     """Write what a build may know and an image must not: how pip reaches the package index.
 
     :returns: the files by the name under which a build finds them below ``/run/secrets``.
     """
-    told = dict(environment)
+    told = dict(installer)
     secrets = {}
     bundle = next((Path(told[name]) for name in _AUTHORITIES if told.get(name)), None)
     if bundle and bundle.is_file():
         secrets["ca"] = bundle
         told |= dict.fromkeys(_AUTHORITIES, f"{_IN_BUILD}/ca")
-    if index := python.get("index_url"):
-        told["PIP_INDEX_URL"] = str(index)
-    if python.get("offline"):
-        told["PIP_NO_INDEX"] = "1"
-    if links := python.get("find_links"):
-        told["PIP_FIND_LINKS"] = str(links)
     secrets["installer"] = scratch / "installer"
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(told.items())]
     write_file(secrets["installer"], "".join(lines), 0o600)

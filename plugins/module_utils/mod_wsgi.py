@@ -51,7 +51,7 @@ _SOCKET = "the socket belongs to the release: nginx and the health proof find it
 _DISK = "nothing is served from the disk: use static"
 _NGINX = "nginx does this: use nginx"
 _OLD = "an old name of another one"
-_SECTION = "it belongs in a section, and the release has none but its own"
+_SECTION = "it is of use only where a file includes others"
 
 #: Settings that belong to the release or to systemd, and what to write instead.
 RESERVED: Mapping[str, str] = {
@@ -65,7 +65,6 @@ RESERVED: Mapping[str, str] = {
     "python-eggs": _RELEASE,
     "python-home": _RELEASE,
     "python-path": "set PYTHONPATH in env",
-    "root": "it takes root; the sandbox says what the app sees",
     "script-group": "the app's own group is used",
     "script-user": "the app's own user is used",
     "socket-user": "the app's own user is used",
@@ -86,10 +85,10 @@ RESERVED: Mapping[str, str] = {
     **dict.fromkeys(("Include", "IncludeOptional"), "a release holds all of its configuration"),
     **dict.fromkeys(("LoadFile", "LoadModule"), "nginx or the app does what other modules of httpd would"),
     **dict.fromkeys(("DefaultType", "MaxClients", "MaxRequestsPerChild", "Port"), _OLD),
-    **dict.fromkeys(("Else", "ElseIf", "Error", "If", "UnDefine"), _SECTION),
+    **dict.fromkeys(("Error", "UnDefine"), _SECTION),
     **dict.fromkeys(("AuthMerging", "AuthzSendForbiddenOnFailure", "Require"), "nginx or the app says who may come in"),
     **dict.fromkeys(("WSGIAccessScript", "WSGIAuthGroupScript", "WSGIAuthUserScript"), "the app says who may come in"),
-    **dict.fromkeys(("WSGIGroupAuthoritative", "WSGIUserAuthoritative"), "the app says who may come in"),
+    "WSGIGroupAuthoritative": "the app says who may come in",
     **dict.fromkeys(("ForceType", "SetHandler", "SetInputFilter", "SetOutputFilter"), "the app answers every request"),
     **dict.fromkeys(
         ("WSGIApplicationGroup", "WSGICallableObject", "WSGIDispatchScript", "WSGIHandlerScript"), "set wsgi"

@@ -45,7 +45,7 @@ SERVERS: Mapping[str, Server] = {
         mistakes=gunicorn.mistakes,
     ),
     "uwsgi": Server(
-        packages=("pyuwsgi==2.0.30",),
+        packages=("pyuwsgi==2.0.30.post1",),
         graceful_seconds=25,
         graceful_setting="worker-reload-mercy",
         mistakes=uwsgi.mistakes,
@@ -53,7 +53,7 @@ SERVERS: Mapping[str, Server] = {
     "mod_wsgi": Server(
         packages=("mod_wsgi==5.0.2",),
         graceful_seconds=25,
-        graceful_setting="GracefulShutDownTimeout",
+        graceful_setting="GracefulShutdownTimeout",
         mistakes=mod_wsgi.mistakes,
     ),
     "container": Server(

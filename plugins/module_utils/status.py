@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils import health, record
+from ansible_collections.flaskops.server.plugins.module_utils.images import runtimes_of
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, memory_of
 
 #: Seconds that the health question may take.
@@ -41,7 +43,12 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
     }
     if live:
         state = systemd.state(layout.unit(live))
-        memory = memory_of(state.main_pid) if state.memory is None else state.memory
+        main_pid = runtimes_of(layout)[SERVERS[facts.get("server", app["server"])].runtime].main_pid(
+            live, state.main_pid
+        )
+        # systemd counts what is below its unit, and a container is not.
+        counted = state.memory is not None and main_pid == state.main_pid
+        memory = state.memory if counted else memory_of(main_pid)
         said.update(instance=state.active, memory=memory, since=state.since)
         try:
             answer = health.ask(layout.runtime_socket(live), app["health"]["path"], health.headers(app), HEALTH_TIMEOUT)

@@ -163,7 +163,7 @@ def interpreter(name: str | None = None) -> Interpreter:
         raise VirtualenvError(f"The interpreter {path} cannot be run: {error}.", "interpreter") from error
     if not found:
         raise VirtualenvError(
-            f"The interpreter {path} cannot be run (exit code {done.returncode}).", "interpreter", _tail(done.stderr)
+            f"The interpreter {path} cannot be run (exit code {done.returncode}).", "interpreter", tail(done.stderr)
         )
     return Interpreter(path, found[1], found[2], f"{found[3]} {found[4]}")
 
@@ -290,7 +290,7 @@ def _environment(python: Mapping[str, Any], env: Mapping[str, str], app: Path) -
     return full
 
 
-def _secrets(env: Mapping[str, str]) -> list[str]:
+def credentials(env: Mapping[str, str]) -> list[str]:
     """Return the credentials of the URLs in ``env``, as they stand there and decoded."""
     found: set[str] = set()
     for value in env.values():
@@ -301,7 +301,7 @@ def _secrets(env: Mapping[str, str]) -> list[str]:
     return sorted((secret for secret in found if len(secret) > 5 or ":" in secret), key=len, reverse=True)
 
 
-def _tail(text: str, secrets: Sequence[str] = ()) -> str:
+def tail(text: str, secrets: Sequence[str] = ()) -> str:
     """Return the last lines of an installer's output, without credentials."""
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -456,7 +456,7 @@ class _Build:
         self.uv = tools / "bin" / "uv"
         self.installer = "uv" if os.access(self.uv, os.X_OK) else "pip"
         self.env = _environment(python, installer_env() if env is None else env, app)
-        self.secrets = _secrets(self.env)
+        self.secrets = credentials(self.env)
         self.step = "create"
 
     def clean(self) -> None:
@@ -715,7 +715,7 @@ class _Build:
             raise self._error(f"{os.path.basename(command[0])} took longer than {_TIMEOUT} seconds", said) from error
 
     def _error(self, message: str, said: str) -> VirtualenvError:
-        output = _tail(said, self.secrets)
+        output = tail(said, self.secrets)
         if re.search(r"No space left on device|os error 28|Disk quota exceeded", said):
             return _full(self.venvs, self.step, output)
         return VirtualenvError(message, self.step, output)

@@ -51,6 +51,12 @@ servers:
   type: list
   elements: str
   sample: [gunicorn]
+images:
+  description: The names of those whose image is built from their source.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 mistakes:
   description: What is wrong, one sentence each.
   returned: failure

@@ -21,12 +21,13 @@ options:
     required: true
   state:
     description:
+      - V(built) stages the release where it is missing and goes no further, so that others can fetch its image.
       - V(proved) stages the release where it is missing, starts it and proves it healthy. Nothing is done where it is live.
       - V(commanded) runs the app's C(release_commands) in the release that this run proved.
       - V(live) moves the pointer to the release that this run proved, drains and stops the old one.
       - V(withdrawn) stops the release that this run proved.
     type: str
-    choices: [proved, commanded, live, withdrawn]
+    choices: [built, proved, commanded, live, withdrawn]
     default: live
   release:
     description:
@@ -119,7 +120,16 @@ from ansible_collections.flaskops.server.plugins.module_utils.layout import Layo
 from ansible_collections.flaskops.server.plugins.module_utils.lock import LEASE, LockedError, claim, held_by
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError
 
-STEPS = {"proved": Engine.prove, "commanded": Engine.command, "live": Engine.go_live, "withdrawn": Engine.withdraw}
+STEPS = {
+    "built": Engine.build,
+    "proved": Engine.prove,
+    "commanded": Engine.command,
+    "live": Engine.go_live,
+    "withdrawn": Engine.withdraw,
+}
+
+#: The steps that are given the packed source: a run that is gone need not end them.
+PACKED = ("built", "proved")
 
 
 def withdraw_others(layout: Layout, run: dict[str, str]) -> None:
@@ -134,7 +144,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "dict", "required": True},
-            "state": {"type": "str", "choices": ["proved", "commanded", "live", "withdrawn"], "default": "live"},
+            "state": {
+                "type": "str",
+                "choices": ["built", "proved", "commanded", "live", "withdrawn"],
+                "default": "live",
+            },
             "release": {"type": "str"},
             "request": {"type": "dict"},
             "hidden": {"type": "str", "no_log": True},
@@ -167,7 +181,7 @@ def main() -> None:
             module.fail_json(msg=f"{app['name']} on {engine.request.host}: the release {refused}")
     try:
         # A release command or a switch must come to its end, even of a run whose controller is gone.
-        with claim(layout.lock, run, dead, expendable=module.params["state"] == "proved") as held:
+        with claim(layout.lock, run, dead, expendable=module.params["state"] in PACKED) as held:
             if wanted:
                 held.content["action"] = "rollback"
             try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import re
 import tarfile
@@ -72,10 +73,14 @@ def reference(image: str) -> Reference:
     if slash and (set(".:") & set(first) or first == "localhost"):
         registry = first
     else:
-        registry, rest = DEFAULT_REGISTRY, name if slash else f"library/{name}"
+        registry, rest = DEFAULT_REGISTRY, name
     repository, _, tag = rest.partition(":")
-    if not re.fullmatch(r"[a-z0-9]+([._/-]+[a-z0-9]+)*", repository) or (
-        digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    if registry == DEFAULT_REGISTRY and "/" not in repository:
+        repository = f"library/{repository}"
+    if (
+        not re.fullmatch(r"[a-z0-9]+([._/-]+[a-z0-9]+)*", repository)
+        or (tag and not re.fullmatch(r"\w[\w.-]{0,127}", tag, re.ASCII))
+        or (digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest))
     ):
         raise SourceError(f"source.image: {image} is not the name of an image, such as registry.example.org/shop:1.4")
     return Reference(registry, repository, tag or ("" if digest else DEFAULT_TAG), digest)
@@ -102,7 +107,7 @@ def resolve(named: Reference, logins: Mapping[str, Mapping[str, str]], authoriti
                 f"source.image: {named.registry} answers {answer.status} for {named.repository}:{named.tag}"
             )
         return str(answer.headers.get("Docker-Content-Digest") or f"sha256:{hashlib.sha256(answer.read()).hexdigest()}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise SourceError(
             f"source.image: {named.registry} cannot be asked for {named.repository}:{named.tag}: {error}"
         ) from error
@@ -111,7 +116,9 @@ def resolve(named: Reference, logins: Mapping[str, Mapping[str, str]], authoriti
 def _ask(url: str, authority: str | None, authorization: str = "") -> Any:
     headers = {"Accept": _MANIFESTS, **({"Authorization": authorization} if authorization else {})}
     try:
-        return open_url(url, headers=headers, ca_path=authority, timeout=TIMEOUT, http_agent="flaskops")
+        return open_url(
+            url, headers=headers, ca_path=authority, timeout=TIMEOUT, http_agent="flaskops", use_netrc=False
+        )
     except urllib.error.HTTPError as error:
         return error
 
@@ -125,8 +132,12 @@ def _authorization(challenge: str, login: Mapping[str, str], authority: str | No
         return basic
     asked = dict(re.findall(r'(\w+)="([^"]*)"', parameters))
     query = urlencode({key: asked[key] for key in ("service", "scope") if key in asked})
-    answer = json.loads(_ask(f"{asked['realm']}?{query}", authority, basic).read())
-    return f"Bearer {answer.get('token') or answer.get('access_token')}"
+    realm = asked.get("realm", "")
+    answer = _ask(f"{realm}?{query}", authority, basic)
+    if answer.status != 200:
+        raise ValueError(f"{realm} answers {answer.status}")
+    token = json.loads(answer.read())
+    return f"Bearer {token.get('token') or token.get('access_token')}"
 
 
 def archive_of(image: str) -> str | None:
@@ -151,7 +162,7 @@ def digest_of(archive: Path) -> str:
                 digests = [f"sha256:{hashlib.sha256(_member(tar, image['Config'])).hexdigest()}" for image in images]
             else:
                 raise SourceError(f"source.image: {archive} is not an image archive, as podman save writes it")
-    except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"source.image: {archive} cannot be read as an image archive: {error}") from error
     if len(digests) != 1:
         raise SourceError(f"source.image: {archive} holds {len(digests)} images, expected one")

@@ -145,10 +145,14 @@ def addresses() -> dict[str, str]:
     return {name: str(of["ansible_host"]) for name, of in _variables().items()}
 
 
+def variables() -> dict[str, Any]:
+    """Return the inventory's variables, of the first host: a copy."""
+    return copy.deepcopy(next(iter(_variables().values())))
+
+
 def inventory_apps() -> dict[str, dict[str, Any]]:
     """Return the scenario's own ``flask_apps`` by name: a copy, to change and deploy."""
-    first = next(iter(_variables().values()))
-    return {app["name"]: copy.deepcopy(app) for app in first["flask_apps"]}
+    return {app["name"]: app for app in variables()["flask_apps"]}
 
 
 def shell(address: str, script: str, check: bool = True, timeout: float = 60) -> str:

@@ -69,7 +69,7 @@ def test_every_directive_is_known(served: Served) -> None:
     there = {name.lower() for name in re.findall(r"^(\w+) \(", said, re.MULTILINE)}
     reserved = {name.lower() for name in mod_wsgi.RESERVED if not name.islower()}
     assert there - reserved == {name.lower() for name in mod_wsgi.DIRECTIVES}
-    assert reserved <= there | {"wsgiuserauthoritative"}
+    assert reserved <= there
     options = mod_wsgi.OPTIONS | {name for name in mod_wsgi.RESERVED if name.islower()}
     found = served.host.check_output(
         f"grep --text --only-matching -E '[a-z][a-z-]+' {module.partition('=')[2]}"

@@ -56,5 +56,5 @@ def test_report() -> None:
 
 
 def test_every_filter_is_offered() -> None:
-    offered = "python_literal first_with_app report container_options slice_limits registry_logins"
+    offered = "python_literal first_with_app first_to_build report container_options slice_limits registry_logins"
     assert set(FilterModule().filters()) == set(offered.split())

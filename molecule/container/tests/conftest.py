@@ -1,0 +1,9 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The releases of this scenario."""
+
+from __future__ import annotations
+
+from ansible_collections.flaskops.server.tests.support.serving import served
+
+__all__ = ["served"]
