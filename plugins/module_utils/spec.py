@@ -62,7 +62,10 @@ SOURCE = {
     "archive": Field("str", "A tar or zip file, a path or a URL."),
     "checksum": Field("str", "With `archive`: `sha256:...`; required for a URL.", pattern=r"sha256:[0-9a-f]{64}"),
     "package": Field("str", "A pinned requirement from the package index, such as `httpbin[mainapp]==0.10.4`."),
-    "image": Field("str", "A container image."),
+    "image": Field(
+        "str",
+        "A container image: `registry.example.org/shop:1.4`, one by its digest, or an archive, `docker-archive:shop.tar`.",
+    ),
     "subdir": Field("str", "The app's directory below the source.", rule=lambda value: _inside(value)),
     "exclude": Field("list", "Patterns of files to leave out.", default=[], items=Field("str", "A pattern.")),
 }
@@ -184,9 +187,9 @@ APP = {
         "int|str", "Threads in each; `auto`: 4.", default="auto", choices=("auto",), minimum=1, maximum=512
     ),
     "gunicorn": Field("dict", "Any setting of Gunicorn, by its own name.", default={}),
-    "uwsgi": Field("dict", "Any option of uWSGI.", default={}),
-    "mod_wsgi": Field("dict", "Any option of mod_wsgi.", default={}),
-    "container": Field("dict", "Any option of the container.", default={}),
+    "uwsgi": Field("dict", "Any option of uWSGI, by its own name.", default={}),
+    "mod_wsgi": Field("dict", "Any option of `WSGIDaemonProcess`, and any directive of httpd.", default={}),
+    "container": Field("dict", "Any option of `podman run` and `docker run`, by its long name.", default={}),
     "limits": Field(
         "dict",
         "systemd's resource limits, by their own names (`MemoryMax`, `CPUQuota`, ...).",

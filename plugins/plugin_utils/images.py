@@ -27,6 +27,7 @@ DEFAULT_REGISTRY, DEFAULT_API, DEFAULT_TAG = "docker.io", "registry-1.docker.io"
 #: Seconds that a registry may take to answer.
 TIMEOUT = 30
 
+_COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _MANIFESTS = ", ".join(
     f"application/vnd.{name}+json"
     for name in (
@@ -78,7 +79,7 @@ def reference(image: str) -> Reference:
     if registry == DEFAULT_REGISTRY and "/" not in repository:
         repository = f"library/{repository}"
     if (
-        not re.fullmatch(r"[a-z0-9]+([._/-]+[a-z0-9]+)*", repository)
+        not re.fullmatch(rf"{_COMPONENT}(/{_COMPONENT})*", repository)
         or (tag and not re.fullmatch(r"\w[\w.-]{0,127}", tag, re.ASCII))
         or (digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest))
     ):

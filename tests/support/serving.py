@@ -107,7 +107,7 @@ class Served:
 
     def exposure(self) -> float:
         said = self.host.check_output(f"systemd-analyze security --no-pager {self.unit} | tail -n 1")
-        found = re.search(r"[\d.]+(?= OK)", said)
+        found = re.search(r"[\d.]+(?= (?:SAFE|OK|MEDIUM|EXPOSED|UNSAFE))", said)
         assert found, said
         return float(found[0])
 

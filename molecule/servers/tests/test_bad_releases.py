@@ -78,7 +78,7 @@ BAD = [
         "requirements_compile.txt",
         "stage",
         # Where there is a compiler, the header files are missing.
-        ("cannot install requirements.txt", "python-ldap", "'gcc'|-gcc'|lber.h: No such file|ldap.h: No such file"),
+        ("cannot install requirements.txt", "'gcc'|-gcc'|fatal error: "),
         instead={"container": (UNBUILT, "Failed building wheel for python-ldap", "-gcc'")},
     ),
     Bad(

@@ -39,12 +39,6 @@ def test_what_is_wrong_with_settings() -> None:
     ]
 
 
-def test_every_server_has_its_templates() -> None:
-    for name in SERVERS:
-        assert (ROLES / name / "templates" / "service.conf.j2").is_file()
-        assert list((ROLES / name / "templates" / "serve").iterdir())
-
-
 def test_the_configuration_sets_what_gunicorn_knows() -> None:
     template = (ROLES / "gunicorn/templates/serve/gunicorn.conf.py.j2").read_text()
     set_here = set(re.findall(r"^(\w+) = ", template, re.MULTILINE)) - {"ProxyFix"}

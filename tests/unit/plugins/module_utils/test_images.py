@@ -84,7 +84,7 @@ elif verb == "container inspect":
 elif verb == "create":
     end("WARNING: another platform\\ncontainer-1")
 elif verb == "cp":
-    directory = plain[-2].partition(":")[2]
+    directory = plain[-2].partition(":")[2].removesuffix("/.")
     directory in state["directories"] or end("Error: no such file or directory", 1)
     os.mkdir(last)
     open(os.path.join(last, "from"), "w").write(directory)
@@ -102,10 +102,8 @@ class Host:
         self.layout = Layout("shop", root)
         self.image = Image(self.layout)
         self.bin.mkdir()
-        self.told: dict[str, Any] = {
-            **{"images": {}, "registry": {}, "archive": {}, "fails": {}, "config": {}},
-            **{"calls": [], "used": [], "pids": [], "directories": [], "loaded": ""},
-        }
+        self.told: dict[str, Any] = {key: {} for key in ("images", "registry", "archive", "fails", "config")}
+        self.told |= {"calls": [], "used": [], "pids": [], "directories": [], "loaded": ""}
         self.installer = root / "installer.env"
 
     def has(self, *engines: str) -> None:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.layout import INSTANCE_PORT, Layout
 
 SHOP = Layout("shop")
 
@@ -47,3 +48,72 @@ def test_what_is_live_and_what_is_complete(tmp_path: Path) -> None:
     assert layout.live_id() == "abc"
     assert layout.staged_ids() == ["abc", "bad", "list"]
     assert [layout.facts(name) for name in ("abc", "bad", "list", "empty")] == [{"release": "abc"}, {}, {}, {}]
+
+
+def make(layout: Layout, *paths: str) -> None:
+    """Make files among systemd's, and directories where a path ends with a slash."""
+    for path in paths:
+        target = layout.unit_dir / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir() if path.endswith("/") else target.write_text("")
+
+
+def test_a_release_has_its_drop_in_and_the_units_of_its_server(tmp_path: Path) -> None:
+    layout = Layout("shop", tmp_path)
+    serve, systemd = layout.release("abc") / "serve", layout.unit_dir
+    assert layout.release_units("abc") == {serve / "service.conf": systemd / "shop@abc.service.d/release.conf"}
+    (serve / "units").mkdir(parents=True)
+    for name in ("shop_http@.socket", "shop_http@.service", "shop@.slice", "README", "shop.service"):
+        (serve / "units" / name).write_text("")
+    assert layout.release_units("abc") == {
+        serve / "service.conf": systemd / "shop@abc.service.d/release.conf",
+        serve / "units/shop_http@.socket": systemd / "shop_http@abc.socket",
+        serve / "units/shop_http@.service": systemd / "shop_http@abc.service",
+        # A slice has no instances.
+        serve / "units/shop@.slice": systemd / "shop-abc.slice",
+    }
+
+
+def test_what_is_installed_of_a_release(tmp_path: Path) -> None:
+    layout = Layout("shop", tmp_path)
+    assert layout.installed_units("abc") == []
+    mine = ["shop-abc.slice", "shop@abc.service.d/", "shop_http@abc.socket", "shop_http@abc.service"]
+    others = ["shop.service", "shop@.service", "shop@abcd.service.d/", "shop@ab.service.d/", "shop_http@abcd.socket"]
+    make(layout, *mine, *others, "shop-abcd.slice", "shop.slice")
+    assert layout.installed_units("abc") == sorted(layout.unit_dir / path for path in mine)
+
+
+def test_apps_whose_names_begin_alike_never_touch_each_other(tmp_path: Path) -> None:
+    shop, admin, longer = (Layout(name, tmp_path) for name in ("shop", "shop-admin", "shopping"))
+    units = ["{}@abc.service.d/", "{}_http@abc.socket", "{}-abc.slice"]
+    for layout in (shop, admin, longer):
+        make(layout, *(unit.format(layout.name) for unit in units))
+    for layout in (shop, admin, longer):
+        wanted = sorted(layout.unit_dir / unit.format(layout.name) for unit in units)
+        assert layout.installed_units("abc") == wanted
+        assert set(layout.release_units("abc").values()) <= set(wanted) | {layout.drop_in("abc")}
+
+
+def test_all_that_is_written_for_a_release_is_found_again(tmp_path: Path) -> None:
+    layout = Layout("shop", tmp_path)
+    units = layout.release("abc") / "serve/units"
+    units.mkdir(parents=True)
+    for name in ("shop_http@.socket", "shop@.slice"):
+        (units / name).write_text("")
+    for target in layout.release_units("abc").values():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("")
+    written = {
+        target.parent if target.parent != layout.unit_dir else target for target in layout.release_units("abc").values()
+    }
+    assert set(layout.installed_units("abc")) == written
+
+
+def test_every_release_has_an_address_of_its_own_on_this_host() -> None:
+    addresses = {Layout.address(f"{number:012x}") for number in range(2000)}
+    assert len(addresses) == 2000
+    for address in addresses:
+        host, _, port = address.partition(":")
+        assert ipaddress.ip_address(host).is_loopback
+        assert port == str(INSTANCE_PORT)
+    assert Layout.address("abc") == Layout.address("abc")

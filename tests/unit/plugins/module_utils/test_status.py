@@ -15,7 +15,12 @@ from ansible_collections.flaskops.server.plugins.module_utils.layout import Layo
 from ansible_collections.flaskops.server.plugins.module_utils.status import as_lines, status, version
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, UnitState
 
-APP: dict[str, Any] = {"server": "gunicorn", "domains": [], "tls": {"mode": "none"}, "health": {"path": "/healthz", "headers": {}}}
+APP: dict[str, Any] = {
+    "server": "gunicorn",
+    "domains": [],
+    "tls": {"mode": "none"},
+    "health": {"path": "/healthz", "headers": {}},
+}
 NOW = 1_800_000_000.0
 
 
