@@ -281,14 +281,16 @@ def main() -> int:
         parts += unit_parts()
     if "molecule" in given.kinds:
         LOGS.mkdir(parents=True, exist_ok=True)
-        images = Part("images", [sys.executable, str(ROOT / "tools" / "testhosts.py"), "images"])
+        testhosts = [sys.executable, str(ROOT / "tools" / "testhosts.py")]
+        images, python = Part("images", [*testhosts, "images"]), Part("base image", [*testhosts, "python"])
         if given.step:
             code = subprocess.run(images.command, check=False).returncode
             return code or run_step(scenarios, given.step)
         # Without hosts the scenarios fail one by one and say so; everything else runs all the same.
-        made = Runner().run(images)
-        if made.code != 0:
-            report(made)
+        for part in (images, python):
+            made = Runner().run(part)
+            if made.code != 0:
+                report(made)
         parts += scenario_parts(scenarios)
     try:
         return 0 if run_parts(parts) else 1

@@ -247,7 +247,9 @@ def ensure_python_image() -> None:
     made = f"localhost/{IMAGE}:python"
     recipe = RECIPE / "python.Dockerfile"
     run("docker", "build", "--quiet", f"--file={recipe}", f"--tag={made}", str(RECIPE), what=f"docker build {made}")
-    run("docker", "save", f"--output={archive}", made, what="docker save")
+    # Renamed when it is complete: scenarios run side by side.
+    run("docker", "save", f"--output={archive}.{os.getpid()}", made, what="docker save")
+    os.replace(f"{archive}.{os.getpid()}", archive)
     marker.write_text(recipe_id("python"))
 
 

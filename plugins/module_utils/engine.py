@@ -388,7 +388,6 @@ class Engine:
             "FLASK_RELEASE": release,
             "WEB_CONCURRENCY": str(size.workers),
             "WEB_THREADS": str(size.threads),
-            "WEB_ADDRESS": self.layout.address(release),
         }
 
     def _units(self, release: str) -> None:

@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-#: The port of an instance that cannot listen on a unix socket, on the loopback address of its release.
-INSTANCE_PORT = 8480
 
 
 @dataclass(frozen=True)
@@ -93,15 +89,6 @@ class Layout:
         """Return what there is of a release among systemd's files."""
         names = (f"{self.name}@{release_id}.*", f"{self.name}_*@{release_id}.*", f"{self.name}-{release_id}.slice")
         return sorted(path for name in names for path in self.unit_dir.glob(name))
-
-    @staticmethod
-    def address(release_id: str) -> str:
-        """Return the address of the loopback network that belongs to a release, for a server that needs one.
-
-        All of 127.0.0.0/8 is this host (RFC 1122, 3.2.1.3). 24 bits are enough for the few releases of a host.
-        """
-        first, second, third = hashlib.sha256(release_id.encode()).digest()[:3]
-        return f"127.{first}.{second}.{third}:{INSTANCE_PORT}"
 
     @property
     def boot_unit(self) -> str:

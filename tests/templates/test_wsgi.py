@@ -115,6 +115,7 @@ class Answer:
         self.environ: dict[str, Any] = {"wsgi.errors": self.errors, **environ}
         setup_testing_defaults(self.environ)
         self.status = ""
+        self.exc_info: Any = None
         self.parts: list[bytes] = []
         self.application = application
 
@@ -130,7 +131,7 @@ class Answer:
         return self
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], Any]:
-        self.status = status
+        self.status, self.exc_info = status, exc_info
         return self.parts.append
 
     @property
@@ -262,6 +263,12 @@ def test_status_and_bytes_are_those_that_were_sent(release: Release, name: str, 
     answer = release.ask(f"shop.web.main:{name}").whole()
     assert [(line["status"], line["bytes"]) for line in answer.lines] == [(status, count)]
     assert (len(answer.body), int(answer.status.split()[0])) == (count, status)
+
+
+def test_the_server_is_told_why_an_answer_is_another_one(release: Release) -> None:
+    """It raises the exception itself where headers have gone out already (PEP 3333)."""
+    assert release.ask("shop.web.main:mended").whole().exc_info[0] is LookupError
+    assert release.ask("shop.web.main:plain").whole().exc_info is None
 
 
 def test_an_answer_is_sent_as_it_is_made_and_logged_at_its_end(release: Release) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.server.plugins.filter.flaskops import (
     FilterModule,
+    first_to_build,
     first_with_app,
     python_literal,
+    registry_logins,
     report,
 )
 
@@ -39,6 +41,22 @@ def proved(**pending: bool) -> dict[str, Any]:
 def test_first_with_app(name: str, host: str | None) -> None:
     hostvars = {"none": {}, "one": proved(shop=False, blog=True), "two": proved(shop=True, blog=True)}
     assert first_with_app(["none", "one", "two"], hostvars, name) == host
+
+
+@pytest.mark.parametrize(("name", "host"), [("shop", "two"), ("blog", "one"), ("wiki", None)])
+def test_first_to_build(name: str, host: str | None) -> None:
+    hostvars = {
+        "none": {},
+        "one": {"flask_checked": {"images": ["blog"]}},
+        "two": {"flask_checked": {"images": ["blog", "shop"]}},
+    }
+    assert first_to_build(["none", "one", "two"], hostvars, name) == host
+
+
+def test_logins_are_written_as_engines_read_them() -> None:
+    logins = {"registry.example.org:5000": {"username": "ann", "password": "a:b"}}
+    # printf ann:a:b | base64
+    assert registry_logins(logins) == {"auths": {"registry.example.org:5000": {"auth": "YW5uOmE6Yg=="}}}
 
 
 def test_report() -> None:

@@ -644,6 +644,18 @@ def test_only_what_this_run_proved_goes_live(host: Host) -> None:
             host.step(host.engine("aaa"), step)
 
 
+def test_what_is_built_once_is_proved_later_and_is_this_run_s_to_take_away(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    engine = host.engine("bbb", NO_CHECKS)
+    assert host.step(engine, "build") == {"changed": True, "release": "bbb", "msg": "bbb is built"}
+    assert (host.running, host.layout.staged_ids()) == ({"aaa"}, ["aaa", "bbb"])
+    assert not host.step(engine, "build")["changed"]
+    host.step(engine, "prove", release="bbb", created=True)
+    assert host.running == {"aaa", "bbb"}
+    host.step(engine, "withdraw")
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+
+
 def test_release_commands_run_in_the_proved_release_as_the_app(host: Host) -> None:
     commands = ['echo "$FLASK_RELEASE $KEY" > ../../../told', "pwd >> ../../../told"]
     engine = host.engine("aaa", {"release_commands": commands, **NO_CHECKS})

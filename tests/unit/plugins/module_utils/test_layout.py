@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.layout import INSTANCE_PORT, Layout
+from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 
 SHOP = Layout("shop")
 
@@ -107,13 +106,3 @@ def test_all_that_is_written_for_a_release_is_found_again(tmp_path: Path) -> Non
         target.parent if target.parent != layout.unit_dir else target for target in layout.release_units("abc").values()
     }
     assert set(layout.installed_units("abc")) == written
-
-
-def test_every_release_has_an_address_of_its_own_on_this_host() -> None:
-    addresses = {Layout.address(f"{number:012x}") for number in range(2000)}
-    assert len(addresses) == 2000
-    for address in addresses:
-        host, _, port = address.partition(":")
-        assert ipaddress.ip_address(host).is_loopback
-        assert port == str(INSTANCE_PORT)
-    assert Layout.address("abc") == Layout.address("abc")

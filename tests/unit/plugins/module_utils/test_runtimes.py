@@ -87,6 +87,7 @@ def test_a_command_runs_as_the_app_where_its_code_is(layout: Layout) -> None:
     me = pwd.getpwnam(layout.name)
     where = layout.release("aaa") / "app"
     assert done.stdout.strip() == f"{where} {me.pw_uid} {me.pw_gid} [] 0o7 value"
+    assert options["extra_groups"] == [], "not those of whoever deploys"
     assert options["env"] == variables and options["env"] is not variables
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils import systemd
-from ansible_collections.flaskops.server.plugins.module_utils.systemd import read_environment
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     Systemd,
     SystemdError,
@@ -23,6 +22,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
     connections,
     environment_file,
     memory_of,
+    read_environment,
     write_file,
 )
 
