@@ -190,7 +190,8 @@ def test_what_is_python_compiles(templar: Templar, server: str) -> None:
 def test_an_image_of_a_registry_needs_no_callable(templar: Templar, engine: str) -> None:
     image: dict[str, Any] = {"source": {"image": "registry.example.org/shop:1"}, "wsgi": None}
     files = rendered(templar, "container", {"container_engine": engine}, **image)
-    assert f"exec {'podman --remote' if engine == 'podman' else 'docker'} run" in files["serve/run"]
+    cli = "podman --remote" if engine == "podman" else "docker"
+    assert re.search(rf"^ *(exec )?{cli} run ", files["serve/run"], re.MULTILINE)
     assert f'"engine": "{engine}"' in files["serve/container.json"]
     assert f"{engine}.s" in files["service.conf"]
 
