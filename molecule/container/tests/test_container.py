@@ -267,9 +267,9 @@ def test_an_image_is_a_source(name: str, hosts: list[Any], tmp_path: Path) -> No
 def test_an_image_archive_is_a_source(name: str, hosts: list[Any], tmp_path: Path) -> None:
     served = Served(hosts[0], name)
     tag = f"localhost/flaskops/{name}:{served.live}"
-    served.host.check_output(f"rm -f /tmp/{name}.tar; {engine(served)} save --output /tmp/{name}.tar {tag}")
+    served.host.check_output(f"rm -f /var/tmp/{name}.tar; {engine(served)} save --output /var/tmp/{name}.tar {tag}")
     archive = tmp_path / f"{name}.tar"
-    subprocess.run(["docker", "cp", "--quiet", f"{served.address}:/tmp/{name}.tar", str(archive)], check=True)
+    subprocess.run(["docker", "cp", "--quiet", f"{served.address}:/var/tmp/{name}.tar", str(archive)], check=True)
     app = {**apps()[name], "source": {"image": f"docker-archive:{archive}"}, "env": {"PROBE_VERSION": "archived"}}
     deploy(app, **variables(served))
     assert {Served(host, name).ask("/")[1] for host in hosts} == {"probe archived\n"}
@@ -298,8 +298,8 @@ def own(directory: Path, version: str) -> Path:
 def publish(served: Served, directory: Path, version: str, tag: str) -> None:
     """Build an image of a version on a host, and push it to the registry."""
     source = own(directory, version)
-    subprocess.run(["docker", "cp", "--quiet", str(source), f"{served.address}:/tmp/"], check=True)
-    context = f"/tmp/{source.name}"
+    subprocess.run(["docker", "cp", "--quiet", str(source), f"{served.address}:/var/tmp/"], check=True)
+    context = f"/var/tmp/{source.name}"
     secrets = (
         "--secret id=installer,src=/etc/flaskops/installer.env --secret id=ca,src=/etc/ssl/certs/ca-certificates.crt"
     )
