@@ -18,7 +18,7 @@ from ansible_collections.flaskops.server.plugins.module_utils import identity
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import Artifact, SourceError, build
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.plugin_utils import images, run
+from ansible_collections.flaskops.server.plugins.plugin_utils import image_sources, run
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
 from ansible_collections.flaskops.server.plugins.plugin_utils.templates import (
     ROLES,
@@ -123,22 +123,22 @@ class ActionModule(ActionBase):
             if (
                 SERVERS[app["server"]].runtime == "image"
                 and source.get("archive")
-                and images.is_archive(Path(source["archive"]))
+                and image_sources.is_archive(Path(source["archive"]))
             ):
                 source["image"] = f"docker-archive:{source['archive']}"
             if not source.get("image"):
                 return build(source, CACHE)
-            archive = images.archive_of(source["image"])
+            archive = image_sources.archive_of(source["image"])
             if archive:
                 path = Path(_here(archive, variables))
                 app["source"] = {"image": path.name}
-                return Artifact(path, images.digest_of(path), {"kind": "image archive", "path": str(path)})
-            named = images.reference(source["image"])
+                return Artifact(path, image_sources.digest_of(path), {"kind": "image archive", "path": str(path)})
+            named = image_sources.reference(source["image"])
             of_role = role_variables(self._templar, app["server"], variables)
             authorities = {
                 name: _here(path, variables) for name, path in of_role["container_registry_authorities"].items()
             }
-            digest = images.resolve(named, of_role["container_registry_logins"], authorities)
+            digest = image_sources.resolve(named, of_role["container_registry_logins"], authorities)
             app["source"] = {"image": f"{named.name}@{digest}"}
             facts = {"kind": "image", "image": source["image"], "version": named.tag or digest[:19], "digest": digest}
             return Artifact(None, digest, facts)

@@ -58,7 +58,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 #: Limits of systemd that are not a slice's, by the option that does the same.
-_ULIMITS = {f"Limit{name}": name.lower() for name in "AS CORE CPU DATA FSIZE MEMLOCK NOFILE NPROC RSS STACK".split()}
+_ULIMITS = {f"Limit{name}": name.lower() for name in "CORE CPU DATA FSIZE MEMLOCK NOFILE NPROC RSS STACK".split()}
 
 #: What systemd multiplies a limit by 1024 for, each once more than the one before (systemd.exec(5)).
 _SUFFIXES = "KMGTPE"
@@ -121,6 +121,10 @@ def _ulimit(value: Any) -> str:
     return ":".join(said)
 
 
+#: Limits of systemd that a container cannot have, and what to use instead.
+NO_LIMITS: Mapping[str, str] = {"LimitAS": "MemoryMax", "Nice": "CPUWeight"}
+
+
 def slice_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
     """Return the limits that systemd keeps for a slice (systemd.resource-control(5))."""
-    return {name: value for name, value in limits.items() if name not in (*_ULIMITS, "OOMScoreAdjust", "Nice")}
+    return {name: value for name, value in limits.items() if name not in (*_ULIMITS, *NO_LIMITS, "OOMScoreAdjust")}

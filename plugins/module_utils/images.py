@@ -346,6 +346,11 @@ def _context(bundle: Bundle) -> Iterator[Path]:
             text = text.replace(str(code.resolve()), "/requirements/code")
         names = {virtualenv.distribution_name(line) for line in text.splitlines()}
         missing = [item for item in bundle.server_packages if virtualenv.distribution_name(item) not in names]
+        if missing and bundle.app["python"]["require_hashes"]:
+            raise RuntimeFault(
+                f"python.require_hashes is set, and the app's requirements do not bring {', '.join(missing)}: add it with "
+                "its hash"
+            )
         (needs / "app.txt").write_text(text)
         (needs / "server.txt").write_text("".join(f"{item}\n" for item in missing))
         (bundle.staging / ".dockerignore").write_text("*\n!requirements\n!app\n")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.container import NO_LIMITS
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import NGINX_OPTIONS
 from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, nearest
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
@@ -289,9 +290,9 @@ def _limits(app: Mapping[str, Any], path: str) -> list[str]:
         for name in app["limits"]
         if name not in LIMITS
     ] + [
-        f"{path}.limits.Nice: a container has no such limit, use CPUWeight"
+        f"{path}.limits.{name}: a container has no such limit, use {NO_LIMITS[name]}"
         for name in app["limits"]
-        if name == "Nice" and SERVERS[app["server"]].runtime == "image"
+        if name in NO_LIMITS and SERVERS[app["server"]].runtime == "image"
     ]
 
 

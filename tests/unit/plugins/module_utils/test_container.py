@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.container import (
     DEFAULTS,
+    NO_LIMITS,
     RESERVED,
     SETTINGS,
     STOP_TIMEOUT,
@@ -115,4 +116,4 @@ def test_limits_of_a_slice_are_no_options() -> None:
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_is_either_the_slices_or_the_containers(name: str) -> None:
     assert slice_limits({name: 1}) == ({} if name in NOT_OF_A_SLICE else {name: 1})
-    assert (run_with(limits={name: 1}) != run_with()) == (name in NOT_OF_A_SLICE - {"Nice"})
+    assert (run_with(limits={name: 1}) != run_with()) == (name in NOT_OF_A_SLICE - set(NO_LIMITS))

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils import engine as engine_module
-from ansible_collections.flaskops.server.plugins.module_utils import health, record, runtimes, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils import health, images, record, runtimes, virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
 from ansible_collections.flaskops.server.plugins.module_utils.health import Answer, NoAnswerError
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
@@ -187,6 +187,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     quick.Popen = as_me
     monkeypatch.setattr(engine_module, "subprocess", quick)
     monkeypatch.setattr(runtimes, "subprocess", quick)
+    # This machine's own images are none of these tests' business.
+    monkeypatch.setattr(images, "ENGINES", ())
 
     def ensure(venvs: Path, app: Path, **_: Any) -> Built:
         (venvs / "v" / "bin").mkdir(parents=True, exist_ok=True)

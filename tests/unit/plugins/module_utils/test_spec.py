@@ -71,6 +71,7 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"gunicorn": {"daemon": True}}, "gunicorn.daemon: cannot be set here, systemd keeps the process"),
     ({"gunicorn": {"post_fork": "f"}}, "gunicorn.post_fork: a Python function, which YAML cannot express"),
     ({"gunicorn": {"graceful_timeout": "9"}}, "gunicorn.graceful_timeout: expected a whole number of seconds"),
+    ({"server": "container", "limits": {"Nice": 5}}, "limits.Nice: a container has no such limit, use CPUWeight"),
     ({"limits": {"MemryMax": 1}}, "limits.MemryMax: not a resource limit of systemd, did you mean MemoryMax?"),
     ({"unit": {"User": "root"}}, f"unit.User: cannot be set here, {RESERVED_DIRECTIVES['User']}"),
     ({"unit": {"nice value": 1}}, "unit.nice value: expected a name matching [A-Z][A-Za-z]+"),

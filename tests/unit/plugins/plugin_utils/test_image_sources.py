@@ -21,8 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError
-from ansible_collections.flaskops.server.plugins.plugin_utils import images
-from ansible_collections.flaskops.server.plugins.plugin_utils.images import (
+from ansible_collections.flaskops.server.plugins.plugin_utils import image_sources as images
+from ansible_collections.flaskops.server.plugins.plugin_utils.image_sources import (
     Reference,
     archive_of,
     digest_of,
