@@ -146,7 +146,6 @@ class Image:
         directory = (cli.inspect(tag).get("Config") or {}).get("WorkingDir") or "/"
         for entry in bundle.app["static"]:
             target = bundle.staging / "app" / entry["path"]
-            target.parent.mkdir(parents=True, exist_ok=True)
             cli.copy_out(tag, str(Path(directory, entry["path"])), target)
 
 
@@ -229,6 +228,8 @@ class Cli:
 
     def copy_out(self, image: str, path: str, target: Path) -> None:
         """Copy a directory out of an image."""
+        # Podman copies into a directory that is there.
+        target.mkdir(parents=True, exist_ok=True)
         container = self._run(["create", image, "true"], f"the image {image} cannot be opened").split()[-1]
         try:
             self._run(["cp", f"{container}:{path}/.", f"{target}/"], f"the image has no directory {path}")

@@ -86,7 +86,7 @@ elif verb == "create":
 elif verb == "cp":
     directory = plain[-2].partition(":")[2].removesuffix("/.")
     directory in state["directories"] or end("Error: no such file or directory", 1)
-    os.mkdir(last)
+    os.path.isdir(last) or end("Error: could not be found on the host", 1)
     open(os.path.join(last, "from"), "w").write(directory)
 elif verb == "sleep":
     time.sleep(60)
