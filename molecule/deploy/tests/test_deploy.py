@@ -20,7 +20,7 @@ from ansible_collections.flaskops.server.tests.support import crowd, deploying, 
 
 HOSTS = deploying.addresses()
 APPS = deploying.inventory_apps()
-REDEPLOYS = 5
+REDEPLOYS = 4
 #: Every second redeploy changes a dependency too.
 CLICK = ("8.5.1", "8.1.8")
 FIRST = "1"
