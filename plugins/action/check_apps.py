@@ -9,7 +9,11 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
+from ansible_collections.flaskops.server.plugins.plugin_utils import choice
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
+from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import refuse_unknown, require_core
+
+OPTIONS = ("apps", "path", "fleet", "only", "single")
 
 
 class ActionModule(ActionBase):
@@ -19,11 +23,20 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        refuse_unknown(arguments, OPTIONS, "check_apps")
         try:
-            apps = resolve(plain(self._task.args.get("apps")), self._task.args.get("path", "flask_apps"))
+            apps = resolve(plain(arguments.get("apps")), arguments.get("path", "flask_apps"))
+            if arguments.get("fleet"):
+                fleet = choice.Fleet(task_vars or {}, [app["name"] for app in apps])
+                chosen = choice.choose(fleet, plain(arguments.get("only")), bool(arguments.get("single")))
+                apps = [app for app in apps if app["name"] in chosen]
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
+        except choice.ChoiceError as error:
+            return {**result, "failed": True, "msg": str(error), "mistakes": [str(error)]}
         images = [app for app in apps if SERVERS[app["server"]].runtime == "image"]
         return {
             **result,

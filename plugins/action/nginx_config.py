@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, resolve_sites
+from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import require_core
 from ansible_collections.flaskops.server.plugins.plugin_utils.templates import render
 
 #: What the controller takes care of; everything else is the module's.
@@ -23,6 +24,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         state = self._task.args.get("state", "present")

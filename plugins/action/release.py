@@ -20,12 +20,16 @@ from ansible_collections.flaskops.server.plugins.module_utils.layout import Layo
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils import image_sources, run
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import refuse_unknown, require_core
 from ansible_collections.flaskops.server.plugins.plugin_utils.templates import (
     ROLES,
     render,
     render_tree,
     role_variables,
 )
+
+#: What a task can say; the module's other options are filled in here.
+OPTIONS = ("app", "state", "release")
 
 #: Up to this many bytes, compressed, a source travels with the module itself: sending a file takes five more round trips.
 LARGEST_INLINE = 512 * 1024
@@ -40,9 +44,11 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = self._task.args
+        refuse_unknown(arguments, OPTIONS, "release")
         app, hidden = public_app(arguments.get("app"))
         server = SERVERS[app["server"]]
         request: dict[str, Any] = {
@@ -76,36 +82,53 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         temporary = None
         try:
-            path = artifact.path if artifact else None
-            if path and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
-                packed = _packed(path)
-                if packed:
-                    hidden["artifact"] = packed
-                else:
-                    temporary = self._make_tmp_path()
-                    request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
-                    self._transfer_file(str(path), request["artifact"])
-                    self._fixup_perms2((temporary, request["artifact"]))
-            module_arguments = {
-                "app": app,
-                "state": arguments.get("state", "live"),
-                "release": arguments.get("release"),
-                "request": request,
-                "hidden": base64.b64encode(json.dumps(hidden).encode()).decode(),
-            }
-            result = self._call(module_arguments, variables)
+            path = artifact.path if artifact and not self._task.check_mode else None
+            request["held_back"] = bool(path) and self._is_staged(app["name"], request["release"])
+            if path and not request["held_back"]:
+                temporary = self._attach(path, request, hidden)
+            result = self._call(app, arguments, request, hidden, variables)
             holder = result.get("holder")
             if holder and run.is_dead(holder):
                 self._display.display(f"{app['name']}: the run that held the lock is dead, going on in its place")
                 request["dead"] = holder.get("token")
-                result = self._call(module_arguments, variables)
+                result = self._call(app, arguments, request, hidden, variables)
+            if path and result.get("source_needed"):
+                request["held_back"] = False
+                temporary = self._attach(path, request, hidden)
+                result = self._call(app, arguments, request, hidden, variables)
         finally:
             if temporary:
                 self._remove_tmp_path(temporary)
         return result
 
-    def _call(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = self._execute_module("flaskops.server.release", arguments, task_vars=variables)
+    def _attach(self, path: Path, request: dict[str, Any], hidden: dict[str, Any]) -> str | None:
+        """Put the packed source into what is sent, or on the host; return the directory that it is in there."""
+        packed = _packed(path)
+        if packed:
+            hidden["artifact"] = packed
+            return None
+        temporary: str = self._make_tmp_path()
+        request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
+        self._transfer_file(str(path), request["artifact"])
+        self._fixup_perms2((temporary, request["artifact"]))
+        return temporary
+
+    def _call(
+        self,
+        app: dict[str, Any],
+        arguments: dict[str, Any],
+        request: dict[str, Any],
+        hidden: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> dict[str, Any]:
+        module_arguments = {
+            "app": app,
+            "state": arguments.get("state", "live"),
+            "release": arguments.get("release"),
+            "request": request,
+            "hidden": base64.b64encode(json.dumps(hidden).encode()).decode(),
+        }
+        result: dict[str, Any] = self._execute_module("flaskops.server.release", module_arguments, task_vars=variables)
         result.pop("invocation", None)
         return result
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import refuse_unknown, require_core
 
 
 class ActionModule(ActionBase):
@@ -16,7 +17,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
+        refuse_unknown(self._task.args, ("app", "deploys"), "release_info")
         app, _hidden = public_app(self._task.args.get("app"))
         arguments = {**self._task.args, "app": app}
         found: dict[str, Any] = self._execute_module("flaskops.server.release_info", arguments, task_vars=task_vars)

@@ -31,16 +31,26 @@ def first_to_build(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str)
     return next((host for host in hosts if name in hostvars[host].get("flask_checked", {}).get("images", [])), None)
 
 
-def report(proved: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
-    """Return a line or two for each app of a host: what was done, and how large it runs."""
+def report(proved: Mapping[str, Any], live: Mapping[str, Any], nginx_follows: bool = False) -> list[str]:
+    """Return a few lines for each app of a host: what was done, how large it runs, and what else there is to know.
+
+    :param nginx_follows: whether nginx is configured after this, so that it need not be said that it leads nowhere yet.
+    """
     switched = {result["item"]["item"]: result for result in live.get("results", []) if "item" in result}
     lines = []
     for result in proved.get("results", []):
         name = result.get("item", "")
-        done = switched.get(name, {}).get("msg") or result.get("msg", "")
-        lines.append(f"{name}: {done}")
+        last = switched.get(name) or result
+        lines.append(f"{name}: {last.get('msg') or result.get('msg', '')}")
         if result.get("size"):
             lines.append(f"{name}: {result['size']}")
+        notes = dict.fromkeys([*result.get("notes", []), *last.get("notes", [])])
+        if last.get("reachable") is False and not nginx_follows:
+            notes[
+                "no site of nginx on this host leads to it, so visitors do not reach it."
+                " Next: ansible-playbook -i INVENTORY flaskops.server.site"
+            ] = None
+        lines += [f"{name}: {note}" for note in notes]
     return lines
 
 

@@ -12,8 +12,10 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +26,13 @@ from ansible_collections.flaskops.server.plugins.module_utils import (
     identity,
     record,
     requirements,
+    shared,
     sizing,
     virtualenv,
 )
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError
 from ansible_collections.flaskops.server.plugins.module_utils.causes import cause, hide, indented
+from ansible_collections.flaskops.server.plugins.module_utils.front import leads_to
 from ansible_collections.flaskops.server.plugins.module_utils.images import runtimes_of
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.lock import Claim
@@ -40,6 +44,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.runtimes import (
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.status import version
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import (
+    NOT_LOADED,
     Systemd,
     SystemdError,
     UnitState,
@@ -61,13 +66,20 @@ POLL = 0.05
 #: Seconds after the switch in which a request may still be on its way to the old instance, and a new one that dies at
 #: once is noticed.
 SETTLE = 0.5
+#: What a full disk is called (errno(3)).
+FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Lines of the journal in a message.
 JOURNAL_LINES = 12
 
-#: What a person does next.
-MEND = "mend it and deploy again"
-FORWARD = "mend what is live and deploy it; there is nothing to go back to"
-SPACE = "free some space on that disk and deploy again"
+#: What a person does next; `{again}` is what brings a release live on this host.
+MEND = "correct it, then {again}"
+FORWARD = "correct what is live and deploy it; there is nothing to go back to"
+SPACE = "free some space on that disk, then {again}"
+REPORT = "report it with these lines; once it is fixed, {again}"
+DEPLOY = "deploy again (playbook flaskops.server.deploy)"
+#: Before the first release is live, nginx may lead nobody to the app.
+AFTERWARDS = "run by hand what was left undone: the release stays live"
+FIRST = "run the playbook flaskops.server.site again: nothing is live yet, and it completes the host"
 
 IMPORT_CHECK = """\
 import importlib, sys
@@ -109,6 +121,7 @@ class Request:
     :param server_packages: requirements that the server adds.
     :param drain_seconds: how long an instance may take to finish what is in flight.
     :param artifact: the packed source on the host, None where the release is staged already.
+    :param held_back: whether the controller has the packed source and did not send it.
     :param source: facts of the source, for the record.
     :param by: who deploys.
     :param host: the host's name in the inventory.
@@ -122,6 +135,7 @@ class Request:
     server_packages: list[str] = field(default_factory=list)
     drain_seconds: int = 30
     artifact: str | None = None
+    held_back: bool = False
     source: dict[str, Any] = field(default_factory=dict)
     by: str = ""
     host: str = ""
@@ -139,6 +153,8 @@ class Engine:
         self.systemd = systemd
         self.sleep = sleep
         self.runtimes = runtimes_of(layout)
+        #: What a person should know even where all went well, sentences.
+        self.notes: list[str] = []
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
@@ -149,13 +165,16 @@ class Engine:
         """
         live = self.layout.live_id()
         wanted = self._wanted()
-        changed = wanted != live or not self._is_up()
+        damage = self.layout.missing(wanted) if wanted == live else []
+        changed = wanted != live or bool(damage) or not self._is_up()
         if not changed:
             message = f"{wanted} is live, nothing to do"
+        elif damage:
+            message = f"would make {wanted} again: it is live, but damaged: {', '.join(damage)}"
         elif wanted == live:
             message = f"would start {wanted}: it is live, but is not running"
         else:
-            message = f"would deploy {wanted}, {self._why(live)}"
+            message = f"would deploy {wanted}, {self._why(wanted, live)}"
         return {
             "changed": changed,
             "release": wanted,
@@ -170,9 +189,11 @@ class Engine:
         :raises DeployError: when it cannot be staged; then nothing of it is left.
         """
         release = self._wanted()
-        if release in self.layout.staged_ids():
+        if self._is_whole(release):
             claim.drop()
             return {"changed": False, "release": release, "msg": f"{release} is built already"}
+        if self.request.held_back:
+            return {"changed": False, "release": release, "source_needed": True}
         self._tidy(keep={item for item in (self.layout.live_id(),) if item})
         claim.content.update(release=release, created=True)
         claim.save()
@@ -184,12 +205,14 @@ class Engine:
 
         :raises DeployError: when it is refused; then everything that was started for it is gone.
         """
-        release = self._wanted()
         live = self.layout.live_id()
-        self._tidy(keep={item for item in (live, claim.content.get("proved")) if item})
+        # First: where a rollback goes is read in it.
         self._complete_record(live, claim)
+        release = self._wanted()
+        self._tidy(keep={item for item in (live, claim.content.get("proved")) if item})
         self._as_it_was(release, claim)
-        if release == live and self._is_up():
+        is_staged = self._is_whole(release)
+        if release == live and is_staged and self._is_up():
             self._units(release)
             claim.drop()
             return {
@@ -197,17 +220,25 @@ class Engine:
                 "pending": False,
                 "release": release,
                 "live": live,
+                "reachable": leads_to(self.layout),
+                "notes": self.notes,
                 "msg": f"{release} is live, nothing to do",
             }
-        why = self._why(live) if release != live else "it is live, but was not running"
-        is_staged = release in self.layout.staged_ids()
+        if not is_staged and self.request.held_back:
+            # Its record of contents is there, its files are not: the controller could not see that from outside.
+            return {"changed": False, "release": release, "live": live, "source_needed": True}
+        why = self._why(release, live)
         built = claim.content.get("release") == release and bool(claim.content.get("created"))
         claim.content.update(release=release, created=built or not is_staged)
         claim.save()
-        if live and self.app["hooks"]["before_stage"]:
+        # In a damaged release no command can run, and this deploy may be the one that replaces it.
+        if live and self._is_whole(live):
             self._commands("before_stage", live, self.app["hooks"]["before_stage"])
         if not is_staged:
             self._stage(release)
+            if release == live:
+                # It was damaged: what still runs of it does so in directories that are gone.
+                self.systemd.stop(self.layout.unit(release))
         self._units(release)
         self._checks(release)
         deadline = self._start(release)
@@ -223,6 +254,7 @@ class Engine:
             "release": release,
             "live": live,
             "size": facts.get("size", ""),
+            "notes": self.notes,
             "msg": f"{release} is proved, {why}",
         }
 
@@ -250,16 +282,21 @@ class Engine:
             _point(self.layout.release(release) / "bridge", Path("..") / old)
         # Before the switch: whatever happens from here on, a boot starts what the pointer says.
         self.systemd.enable(self.layout.boot_unit, self.layout.unit_dir)
-        _point(self.layout.live, Path("releases") / release)
+        # Said first: the rename is done even where what follows it in there fails.
         claim.content["live"] = release
+        _point(self.layout.live, Path("releases") / release)
         self.systemd.call("start", "--no-block", self.layout.boot_unit)
         if old and old != release:
             self._drain(old, watched=release, fallback=old)
             # Nobody waits for it: it has no connection left, and its server takes its time to end.
-            self.systemd.call("stop", "--no-block", self.layout.unit(old))
-        self._remember(
-            release, record.LIVE, claim, previous=old, seconds=round(time.time() - float(claim.content["since"]), 1)
-        )
+            self.systemd.call("stop", "--no-block", self.layout.unit(old), allowed=(NOT_LOADED,))
+        seconds = round(time.time() - float(claim.content["since"]), 1)
+        try:
+            self._remember(release, record.LIVE, claim, previous=old, seconds=seconds)
+        except OSError as error:
+            # The usual reason is a full disk, and old releases take up space.
+            self._prune()
+            self._remember_or_say(error, release, record.LIVE, claim, previous=old, seconds=seconds)
         self._prune()
         self._commands("after_live", release, self.app["hooks"]["after_live"])
         claim.drop()
@@ -267,6 +304,8 @@ class Engine:
             "changed": True,
             "release": release,
             "previous": old,
+            "reachable": leads_to(self.layout),
+            "notes": self.notes,
             "msg": f"{release} is live{f', {old} was' if old and old != release else ''}",
             "seconds": round(time.time() - started, 1),
         }
@@ -286,38 +325,60 @@ class Engine:
         }
 
     def fail(self, claim: Claim, error: DeployError) -> str:
-        """Clean up after a refused release and record it.
+        """Clean up after a refused release and record it; the claim ends here whatever happens.
 
         :returns: the message: what happened, in the app's own words, what still serves, what to do.
         """
+        try:
+            return self._fail(claim, error)
+        except Exception as fault:
+            message = (
+                f"{self.app['name']} on {self.request.host}: {error.what}.\nWhat was begun could not be ended: {fault}"
+            )
+            return hide(message, self.request.secrets.values())
+        finally:
+            claim.drop()
+
+    def _fail(self, claim: Claim, error: DeployError) -> str:
         # Without one in the claim nothing was begun, and the one asked for is no more than a word that somebody typed.
         release = claim.content.get("release")
         live = self.layout.live_id()
-        secrets = self._secrets(release, live)
-        journal = []
-        if release and error.step in ("start", "proof", "live"):
-            lines = self.systemd.journal(self.layout.unit(release), 200, since=float(claim.content["since"]))
-            journal = [line for line in lines if health.AGENT not in line]
-        left = ""
-        if release and release != live:
-            try:
-                self._discard(release, created=bool(claim.content.get("created")))
-            except (SystemdError, OSError) as fault:
-                # This must not hide why the deploy failed; the next one cleans up.
-                left = f"\nIt could not be cleaned up: {fault}"
         # What fails after the switch (after_live) leaves a good release live.
-        if release and not claim.content.get("live") == release == live:
-            # The disk can be full: nor must that.
-            with contextlib.suppress(OSError):
+        is_switched = bool(release) and claim.content.get("live") == release == live
+        secrets = self._secrets(release, live)
+        facts = self.layout.facts(release)
+        journal, left = [], []
+        # None of what follows may hide why the deploy failed; the next one cleans up.
+        if release and error.step in ("start", "proof", "live"):
+            try:
+                lines = self.systemd.journal(self.layout.unit(release), 200, since=float(claim.content["since"]))
+                journal = [line for line in lines if health.AGENT not in line]
+            except OSError as fault:
+                left.append(f"Its journal could not be read: {fault}")
+        try:
+            if release and release != live:
+                self._discard(release, created=bool(claim.content.get("created")))
+            elif release and self.layout.staging(release).is_dir():
+                shutil.rmtree(self.layout.staging(release))
+        except Exception as fault:  # systemctl, the disk, an engine's client
+            left.append(f"It could not be cleaned up: {fault}")
+        try:
+            if is_switched:
+                self._complete_record(live, claim)
+            elif release:
                 reason = hide(error.what, secrets)
-                self._remember(release, record.FAILED, claim, step=error.step, reason=reason)
-        claim.drop()
-        message = self._message(release or self.request.release, live, error, journal) + left
+                self._remember(release, record.FAILED, claim, facts=facts, step=error.step, reason=reason)
+        except OSError as fault:
+            left.append(f"It could not be recorded in {self.layout.record}: {fault.strerror or fault}")
+        message = self._message(release or self.request.release, live, error, journal, is_switched)
+        message = "\n".join([message, *left])
         if live and self.app["hooks"]["on_failure"]:
             try:
                 self._commands("on_failure", live, self.app["hooks"]["on_failure"])
             except DeployError as hook_error:
                 message += f"\nThe hook on_failure failed too: {hook_error.what}\n{indented(hook_error.said)}"
+            except OSError as fault:
+                message += f"\nThe hook on_failure could not be run in {live}: {fault}"
         return hide(message, secrets)
 
     # -- staging -----------------------------------------------------------------------------------------------------
@@ -328,10 +389,15 @@ class Engine:
         staging = self.layout.staging(release)
         group = self._group()
         with _as_deploy_error("stage", self.layout.home):
-            self.layout.releases.mkdir(exist_ok=True)
-            self.layout.venvs.mkdir(exist_ok=True)
-            os.mkdir(staging, 0o750)
-            os.chown(staging, 0, group)
+            for directory, mode, owner in (
+                (self.layout.releases, 0o755, 0),
+                (self.layout.venvs, 0o755, 0),
+                (staging, 0o750, group),
+            ):
+                # Said, not left to the umask: the app has to get through.
+                directory.mkdir(exist_ok=directory != staging)
+                os.chown(directory, 0, owner)
+                directory.chmod(mode)
             for name, content in self.request.files.items():
                 if name.startswith("serve/"):
                     write_file(staging / name, content, 0o640, group)
@@ -358,26 +424,31 @@ class Engine:
                 "server": self.app["server"],
                 "drain_seconds": self.request.drain_seconds,
                 "size": size.reason,
+                "files": self.layout.count(staging),
                 "staged": _now(),
                 "by": self.request.by,
             }
             write_file(staging / "release.json", json.dumps(facts, indent=2, sort_keys=True) + "\n", 0o640)
             # What the pointer will lead to has to be on disk before it: a power cut must not leave an empty release live.
             subprocess.run(["sync", "--file-system", str(staging)], check=True)
+            # What is left of one that was damaged.
+            self._remove_directory(self.layout.release(release))
             os.rename(staging, self.layout.release(release))
 
     def _share(self, app: Path) -> None:
         """Replace the shared directories of the code by links to those that persist."""
         user = pwd.getpwnam(self.app["name"])
-        for shared in self.app["shared_paths"]:
-            _shared_directory(self.layout.shared, shared, user.pw_uid, user.pw_gid)
-            link = app / shared
-            if link.is_dir() and not link.is_symlink():
-                shutil.rmtree(link)
-            elif link.is_symlink() or link.exists():
-                link.unlink()
-            link.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(self.layout.shared / shared, link)
+        live = self.layout.live_id()
+        outermost = shared.outermost(self.app["shared_paths"])
+        for path in outermost:
+            shared.make(self.layout.shared, path, user.pw_uid, user.pw_gid)
+            first = live is None or not shared.is_shared(self.layout.release(live) / "app", path)
+            kept = shared.link(app, self.layout.shared, path, user.pw_uid, user.pw_gid, first)
+            if kept.names:
+                self.notes.append(kept.sentence(self.layout.shared))
+        for path in self.app["shared_paths"]:
+            # One within another is there for the app, and is no link of its own.
+            shared.make(self.layout.shared, path, user.pw_uid, user.pw_gid)
 
     def _environment(self, release: str, size: sizing.Size) -> dict[str, str]:
         return {
@@ -542,6 +613,10 @@ class Engine:
         live = self.layout.live_id()
         return live is not None and self.systemd.state(self.layout.unit(live)).active == "active"
 
+    def _is_whole(self, release: str) -> bool:
+        """Say whether a release is on the host with all that it was made of."""
+        return release in self.layout.staged_ids() and not self.layout.missing(release)
+
     # -- the switch --------------------------------------------------------------------------------------------------
 
     def _drain(self, old: str, watched: str | None = None, fallback: str | None = None) -> None:
@@ -591,10 +666,16 @@ class Engine:
         virtualenv.tidy(self.layout.venvs)
 
     def _complete_record(self, live: str | None, claim: Claim) -> None:
-        """Write the line that a run owes which died between the switch and its record."""
-        entries = record.read(self.layout.record)
-        if live and record.history(entries)[-1:] != [live]:
-            self._remember(live, record.LIVE, claim, action="deploy", note="recorded by a later run")
+        """Write the line that a run owes which ended between the switch and its record."""
+        history = record.history(record.read(self.layout.record))
+        if live and history[-1:] != [live]:
+            # One that was live before was gone back to: what came after it is not where a rollback goes.
+            action = "rollback" if live in history else "deploy"
+            note = "recorded by a later run"
+            try:
+                self._remember(live, record.LIVE, claim, action=action, note=note)
+            except OSError as error:
+                self._remember_or_say(error, live, record.LIVE, claim, action=action, note=note)
 
     def _discard(self, release: str, created: bool) -> None:
         """Stop an instance; remove the release where this run made it."""
@@ -607,13 +688,19 @@ class Engine:
             for path in self.layout.installed_units(release):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             for path in (self.layout.release(release), self.layout.staging(release)):
-                if path.is_dir():
-                    # Removed in one step for everybody who looks; a dead run's rest is taken away by the next one.
-                    gone = path.with_name(f".removing-{release}")
-                    path.rename(gone)
-                    shutil.rmtree(gone)
+                self._remove_directory(path)
+        # What the live release uses is used, even where its files are damaged.
+        used = {*self.layout.staged_ids(), *filter(None, [self.layout.live_id()])}
         for runtime in self.runtimes.values():
-            runtime.prune(self.layout.staged_ids())
+            runtime.prune(sorted(used))
+
+    @staticmethod
+    def _remove_directory(path: Path) -> None:
+        """Remove a release in one step for everybody who looks; a dead run's rest is taken away by the next one."""
+        if path.is_dir():
+            gone = path.with_name(f".removing-{path.name.lstrip('.')}")
+            path.rename(gone)
+            shutil.rmtree(gone)
 
     def _prune(self) -> None:
         entries = record.read(self.layout.record)
@@ -621,8 +708,20 @@ class Engine:
             record.to_prune(entries, self.layout.live_id(), self.layout.staged_ids(), self.app["keep_releases"])
         )
 
-    def _remember(self, release: str, result: str, claim: Claim, **more: Any) -> None:
-        facts = self.layout.facts(release)
+    def _remember_or_say(self, error: OSError, release: str, result: str, claim: Claim, **more: Any) -> None:
+        """Try once more to write a line that could not be written; without it the live release is what it is."""
+        try:
+            self._remember(release, result, claim, **more)
+        except OSError:
+            self.notes.append(
+                f"{self.layout.record} could not be written ({error.strerror or error}), so the record lacks this: the"
+                " next run adds it. Free some space on that disk"
+            )
+
+    def _remember(
+        self, release: str, result: str, claim: Claim, facts: dict[str, Any] | None = None, **more: Any
+    ) -> None:
+        facts = facts or self.layout.facts(release)
         entry = {
             "time": _now(),
             "app": self.app["name"],
@@ -644,12 +743,16 @@ class Engine:
         """
         staged = self.layout.staged_ids()
         if self.request.release and (self.request.parts or self.request.release in staged):
+            damage = [] if self.request.parts else self.layout.missing(self.request.release)
+            if damage:
+                what = f"cannot be gone back to, it is damaged: {', '.join(damage)}"
+                raise DeployError("stage", what, advice="choose another one, or deploy what the inventory says")
             return self.request.release
         entries = record.read(self.layout.record)
         if self.request.release:
             there = ", ".join(staged) or "none"
             raise DeployError("stage", f"is not on this host; releases here: {there}", advice="choose one that is here")
-        found = record.previous(entries, self.layout.live_id(), staged)
+        found = record.previous(entries, self.layout.live_id(), self.layout.usable_ids())
         if found is None:
             raise DeployError("stage", "cannot be rolled back: no earlier good release is on this host", advice=FORWARD)
         return found
@@ -658,7 +761,8 @@ class Engine:
         """Return the values that no message may hold: those of the inventory, and those that releases have."""
         values = set(self.request.secrets.values())
         for release in releases:
-            with contextlib.suppress(OSError):
+            # One that is damaged holds nothing that could be told.
+            with contextlib.suppress(OSError, ValueError):
                 values |= set(read_environment(self.layout.release(release or "-") / "secrets.env").values())
         return values
 
@@ -677,7 +781,10 @@ class Engine:
     def _differs(self, live: str | None) -> list[str]:
         return identity.differences(self.request.parts, self.layout.facts(live).get("components", {}))
 
-    def _why(self, live: str | None) -> str:
+    def _why(self, release: str, live: str | None) -> str:
+        if release == live:
+            damage = self.layout.missing(release)
+            return f"it is live, but was damaged: {', '.join(damage)}" if damage else "it is live, but was not running"
         if live is None:
             return "the first release"
         if not self.request.parts:
@@ -699,20 +806,31 @@ class Engine:
                 "stage", f"cannot be staged: the user {self.app['name']} is missing; run the playbook site.yml first"
             ) from None
 
-    def _message(self, release: str | None, live: str | None, error: DeployError, journal: list[str]) -> str:
-        lines = [f"{self.app['name']} on {self.request.host}: {f'release {release} ' if release else ''}{error.what}."]
+    def _message(
+        self, release: str | None, live: str | None, error: DeployError, journal: list[str], is_switched: bool
+    ) -> str:
+        subject = f"{self.app['name']} on {self.request.host}: "
+        if is_switched:
+            lines = [f"{subject}release {release} is live and serves, but afterwards it {error.what}."]
+        else:
+            lines = [f"{subject}{f'release {release} ' if release else ''}{error.what}."]
         if error.said:
             lines += ["It said:", indented(error.said)]
         if journal:
             lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES))]
-        if live:
+        lines += [f"Note: {note}." for note in self.notes]
+        again = DEPLOY if live else FIRST
+        if not live:
+            lines.append("Nothing is live yet.")
+        elif is_switched:
+            again = AFTERWARDS
+        elif self._is_up():
             seen = "" if error.step == "live" or release in (live, None) else f" No visitor saw {release}."
             lines.append(f"Still serving: {live} ({version(self.layout.facts(live).get('source', {}))}).{seen}")
         else:
-            lines.append("Nothing is live yet.")
-        lines.append(
-            f"Next: {error.advice}. It failed at the step {error.step}; every deploy is in {self.layout.record}"
-        )
+            lines.append(f"{live} is live, but does not run: visitors get an error (502).")
+        there = f"; every deploy is in {self.layout.record}" if self.layout.record.exists() else ""
+        lines.append(f"Next: {error.advice.format(again=again)}. It failed at the step {error.step}{there}")
         return "\n".join(lines)
 
 
@@ -730,39 +848,17 @@ def _point(link: Path, target: Path) -> None:
         os.close(directory)
 
 
-def _shared_directory(shared: Path, path: str, user: int, group: int) -> None:
-    """Make a directory of the app's below the one that it can write to.
-
-    The app could have put a link there that leads anywhere: none is followed, and what is behind one is left alone.
-    """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    place = os.open(shared, flags)
-    try:
-        for name in Path(path).parts:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=place)
-            try:
-                below = os.open(name, flags, dir_fd=place)
-            except NotADirectoryError:
-                return
-            os.close(place)
-            place = below
-            os.fchown(place, user, group)
-            os.fchmod(place, 0o2770)
-    finally:
-        os.close(place)
-
-
 def _own(tree: Path, group: int) -> None:
     """Give a tree to root, readable for the app's group, writable for nobody else."""
-    for directory, _, names in os.walk(tree):
-        os.chown(directory, 0, group)
-        os.chmod(directory, 0o750)
-        for name in names:
-            path = os.path.join(directory, name)
-            os.chown(path, 0, group, follow_symlinks=False)
-            if not os.path.islink(path):
-                os.chmod(path, 0o750 if os.stat(path).st_mode & 0o100 else 0o640)
+    for _, directories, names, place in os.fwalk(tree):
+        os.chown(".", 0, group, dir_fd=place)
+        os.chmod(".", 0o750, dir_fd=place)
+        for name in (*directories, *names):
+            mode = os.lstat(name, dir_fd=place).st_mode
+            if not stat.S_ISDIR(mode):
+                os.chown(name, 0, group, dir_fd=place, follow_symlinks=False)
+            if stat.S_ISREG(mode):
+                os.chmod(name, 0o750 if mode & 0o100 else 0o640, dir_fd=place)
 
 
 @contextlib.contextmanager
@@ -773,7 +869,7 @@ def _as_deploy_error(step: str, home: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (SourceError, requirements.RequirementsError) as error:
+    except (SourceError, requirements.RequirementsError, shared.SharedError) as error:
         raise DeployError(step, "cannot be staged", str(error).splitlines()) from error
     except RuntimeFault as error:
         raise DeployError(step, f"cannot be staged: {error}", error.output.splitlines()[-JOURNAL_LINES:]) from error
@@ -782,11 +878,24 @@ def _as_deploy_error(step: str, home: Path) -> Iterator[None]:
         said = error.output.splitlines()[-JOURNAL_LINES:]
         raise DeployError(step, f"cannot be installed: {error}", said, advice) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise DeployError(step, f"cannot be staged: {error}") from error
         free = shutil.disk_usage(home).free // 2**20
         what = f"cannot be staged: the disk is full: {free} MB are free where {home} lies"
         raise DeployError(step, what, advice=SPACE) from error
+
+
+def as_deploy_error(caught: Exception) -> DeployError:
+    """Return what a step raised as a refusal, so that everything takes the same way: clean up, record, say so."""
+    if isinstance(caught, DeployError):
+        return caught
+    if isinstance(caught, (SystemdError, OSError, RuntimeFault, subprocess.SubprocessError)):
+        advice = SPACE if isinstance(caught, OSError) and caught.errno in FULL else MEND
+        return DeployError("host", f"met a fault of the host: {caught}", advice=advice)
+    # A fault of ours: where it came from is for whoever reports it.
+    said = traceback.format_exception(caught)[-1:] + traceback.format_tb(caught.__traceback__)[-3:]
+    lines = [line for block in said for line in block.rstrip().splitlines()]
+    return DeployError("host", f"met a fault of this collection ({type(caught).__name__})", lines, REPORT)
 
 
 def _short(error: Exception) -> str:

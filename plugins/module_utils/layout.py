@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+#: What the id of a release looks like: nothing else becomes a path or the name of a unit.
+RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        return self.root / "run" / "lock" / f"flaskops-{self.name}.json"
+        # A directory of root's: in /run/lock everybody can make files.
+        return self.root / "run" / "flaskops" / f"{self.name}.json"
 
     @property
     def unit_dir(self) -> Path:
@@ -111,6 +116,31 @@ class Layout:
             return {}
         return facts if isinstance(facts, dict) else {}
 
+    @staticmethod
+    def count(release: Path) -> int:
+        """Return how many files and links a release has in its code and its server's configuration."""
+        return sum(len(names) for part in ("app", "serve") for _, _, names in os.walk(release / part))
+
+    def missing(self, release_id: str) -> list[str]:
+        """Return what is gone of a release that was complete, in words; empty where nothing is."""
+        home, facts = self.release(release_id), self.facts(release_id)
+        if not home.is_dir():
+            return [f"{home} is gone"]
+        files = ("release.json", "env", "secrets.env", "serve/service.conf")
+        gone = [f"{name} is gone" for name in files if not (home / name).is_file()]
+        gone += [] if (home / "app").is_dir() else ["app is gone"]
+        gone += [] if (home / "http.sock").is_symlink() else ["http.sock is gone"]
+        if (facts.get("venv") or (home / "venv").is_symlink()) and not _is_virtualenv(home / "venv"):
+            gone.append("its virtualenv is gone")
+        # Releases of earlier versions do not say how many they had.
+        if not gone and (lost := int(facts.get("files", 0)) - self.count(home)) > 0:
+            gone.append("1 file is gone" if lost == 1 else f"{lost} files are gone")
+        return gone
+
+    def usable_ids(self) -> list[str]:
+        """Return the ids of the releases of which nothing is gone: what a rollback can go to."""
+        return [release for release in self.staged_ids() if not self.missing(release)]
+
     def staged_ids(self) -> list[str]:
         """Return the ids of the complete releases on the host."""
         if not self.releases.is_dir():
@@ -120,3 +150,9 @@ class Layout:
             for entry in self.releases.iterdir()
             if not entry.name.startswith(".") and (entry / "release.json").is_file()
         )
+
+
+def _is_virtualenv(path: Path) -> bool:
+    """Say whether a virtualenv has its Python and its packages."""
+    packages = [entry for site in path.glob("lib/python*/site-packages") for entry in site.iterdir()]
+    return (path / "bin" / "python").exists() and bool(packages)

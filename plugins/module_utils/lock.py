@@ -13,11 +13,13 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.layout import RELEASE_ID
 from ansible_collections.flaskops.server.plugins.module_utils.systemd import descendants
 
 #: Seconds after its last step when a run of which nothing else is known is taken for dead.
@@ -25,6 +27,9 @@ LEASE = 900
 
 #: Seconds in which the step of a dead run has to be gone after it was killed.
 _GRACE = 5.0
+
+#: What a claim holds that becomes a path and the name of a unit.
+_IDS = ("release", "proved", "live")
 
 
 class LockedError(Exception):
@@ -40,6 +45,19 @@ def describe(holder: Mapping[str, Any]) -> str:
     """Say who holds a lock, and since when."""
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(float(holder.get("since", 0))))
     return f"{holder.get('who', 'somebody')} (process {holder.get('pid', '?')}), since {since}"
+
+
+def root_directory(path: Path) -> None:
+    """Make a directory that is this user's (root's) alone, so that nobody else can plant, read or hold what is in it.
+
+    :raises OSError: where the path is there and is anything else.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    facts = os.lstat(path)
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise PermissionError(f"{path} is not a directory of root's own: look at who made it, remove it and run again")
+    os.chmod(path, 0o700)
 
 
 class Claim:
@@ -73,7 +91,7 @@ def claim(path: Path, run: Mapping[str, Any], dead: str | None = None, expendabl
     :param expendable: whether this step may be killed when its run is dead: it changes nothing that outlives the release.
     :raises LockedError: where a living run, or a step that must not be killed, has it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    root_directory(path.parent)
     descriptor = _open_locked(path, dead)
     try:
         content = _read(descriptor)
@@ -94,7 +112,7 @@ def claim(path: Path, run: Mapping[str, Any], dead: str | None = None, expendabl
 def held_by(directory: Path, token: str) -> list[Path]:
     """Return the claims of a run on any app of this host."""
     claims = []
-    for path in sorted(directory.glob("flaskops-*.json")):
+    for path in sorted(directory.glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
             if json.loads(path.read_text()).get("token") == token:
                 claims.append(path)
@@ -104,7 +122,7 @@ def held_by(directory: Path, token: str) -> list[Path]:
 def _open_locked(path: Path, dead: str | None) -> int:
     deadline = time.monotonic() + _GRACE
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -150,4 +168,6 @@ def _read(descriptor: int) -> dict[str, Any]:
         content = json.loads(os.read(descriptor, 65536))
     except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if key not in _IDS or RELEASE_ID.fullmatch(str(value))}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils import health, record
+from ansible_collections.flaskops.server.plugins.module_utils.front import leads_to
 from ansible_collections.flaskops.server.plugins.module_utils.images import runtimes_of
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
@@ -34,9 +35,11 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
         "source": facts.get("source", {}),
         "staged": facts.get("staged"),
         "size": facts.get("size"),
-        "previous": record.previous(entries, live, layout.staged_ids()),
+        "previous": record.previous(entries, live, layout.usable_ids()),
         "releases": layout.staged_ids(),
         "deploys": entries[-deploys:] if deploys else [],
+        "damaged": layout.missing(live) if live else [],
+        "reachable": leads_to(layout),
         "health": "nothing is live",
         "instance": "none",
         "memory": None,
@@ -83,6 +86,15 @@ def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
             f"  health {said['health']}, instance {said['instance']}{memory}",
             f"  kept: {', '.join(said['releases'])}; a rollback goes to {said['previous'] or 'nothing, there is no earlier one'}",
         ]
+        if said["damaged"]:
+            damage = ", ".join(said["damaged"])
+            lines.insert(
+                1, f"  damaged: {damage}. Next: ansible-playbook -i INVENTORY flaskops.server.deploy makes it again"
+            )
+    if not said["reachable"]:
+        lines.append(
+            "  no site of nginx on this host leads to it. Next: ansible-playbook -i INVENTORY flaskops.server.site"
+        )
     for entry in said["deploys"]:
         why = f": {entry['reason']}" if entry.get("reason") else ""
         lines.append(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: systemctl's exit status for a unit that is not loaded (systemctl(1), "Exit status").
-_NOT_LOADED = 5
+NOT_LOADED = 5
 
 #: Seconds that an instance which nobody uses has to end by itself.
 _MOMENT = 2.0
@@ -71,19 +71,19 @@ class Systemd:
     def stop(self, *units: str) -> None:
         """Stop units and forget that they failed, so that their names can be used again."""
         if units:
-            self.call("stop", *units, allowed=(_NOT_LOADED,))
+            self.call("stop", *units, allowed=(NOT_LOADED,))
             # A unit that is not loaded any more has nothing to forget; systemctl says 1 for it.
-            self.call("reset-failed", *units, allowed=(1, _NOT_LOADED))
+            self.call("reset-failed", *units, allowed=(1, NOT_LOADED))
 
     def end(self, *units: str) -> None:
         """Stop units that nobody uses: one that does not end in a moment is killed, for it has nothing to finish."""
         if units:
-            self.call("stop", "--no-block", *units, allowed=(_NOT_LOADED,))
+            self.call("stop", "--no-block", *units, allowed=(NOT_LOADED,))
             deadline = time.monotonic() + _MOMENT
             while slow := [unit for unit in units if self.state(unit).active not in ("inactive", "failed")]:
                 if time.monotonic() > deadline:
                     # One that has just ended is not there to be killed; systemctl says 1 for it.
-                    self.call("kill", "--signal=SIGKILL", *slow, allowed=(1, _NOT_LOADED))
+                    self.call("kill", "--signal=SIGKILL", *slow, allowed=(1, NOT_LOADED))
                     break
                 time.sleep(0.05)
             self.stop(*units)

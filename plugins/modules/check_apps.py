@@ -23,6 +23,21 @@ options:
     description: What the list is called in messages.
     type: str
     default: flask_apps
+  fleet:
+    description:
+      - Look at the C(flask_apps) of all hosts of the play too, and refuse where none of them has an app.
+      - The shipped playbooks do; O(only) and O(single) have no effect without it.
+    type: bool
+    default: false
+  only:
+    description:
+      - The apps that the play is about, as a list or as text with commas between them. V(all) stands for every app.
+      - A name that no host of the play has is refused. Without this option the play is about every app.
+    type: raw
+  single:
+    description: Refuse where the hosts of the play have several apps and O(only) names none.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Nothing is ever changed.
@@ -40,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 names:
-  description: The names of the apps.
+  description: The names of the host's apps that the play is about.
   returned: success
   type: list
   elements: str

@@ -81,6 +81,19 @@ live:
   returned: with O(state=proved) and O(state=withdrawn)
   type: str
   sample: 81bc22e0a9f3
+notes:
+  description: What a person should know even where all went well, such as files of the code that a shared path hides.
+  returned: with O(state=proved) and O(state=live)
+  type: list
+  elements: str
+reachable:
+  description: Whether a site of nginx on this host leads visitors to the app's live release.
+  returned: with O(state=live), and with O(state=proved) where the release is live already
+  type: bool
+source_needed:
+  description: Whether the packed source has to be sent, because files of a release that was complete are gone.
+  returned: with O(state=proved), where it is so; the action plugin then sends it
+  type: bool
 pending:
   description: Whether the release waits to go live.
   returned: with O(state=proved)
@@ -111,14 +124,20 @@ holder:
 
 import base64
 import json
+import os
 import zlib
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.engine import DeployError, Engine, Request
+from ansible_collections.flaskops.server.plugins.module_utils.engine import (
+    DeployError,
+    Engine,
+    Request,
+    as_deploy_error,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.lock import LEASE, LockedError, claim, held_by
-from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd, SystemdError
+from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd
 
 STEPS = {
     "built": Engine.build,
@@ -132,12 +151,24 @@ STEPS = {
 PACKED = ("built", "proved")
 
 
-def withdraw_others(layout: Layout, run: dict[str, str]) -> None:
-    """Stop what the run proved of this host's other apps: a refused release keeps all of them from going live."""
+#: What files and directories may at most be open to: not what the host's login.defs says, which can lock the app out.
+UMASK = 0o022
+
+
+def withdraw_others(layout: Layout, run: dict[str, str]) -> str:
+    """Stop what the run proved of this host's other apps: a refused release keeps all of them from going live.
+
+    :returns: what could not be stopped, lines; empty where all was.
+    """
+    left = ""
     for path in held_by(layout.lock.parent, run["token"]):
-        with claim(path, run) as held:
-            name = path.stem.removeprefix("flaskops-")
-            Engine(Request(app={"name": name}), Layout(name), Systemd()).withdraw(held)
+        name = path.stem
+        try:
+            with claim(path, run) as held:
+                Engine(Request(app={"name": name}), Layout(name), Systemd()).withdraw(held)
+        except Exception as caught:  # the message of the app that was refused must be said all the same
+            left += f"\n{name}, which waited to go live too, could not be stopped: {caught}"
+    return left
 
 
 def main() -> None:
@@ -155,6 +186,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(UMASK)
     given = dict(module.params["request"] or {})
     if not given:
         module.fail_json(msg="this module needs its action plugin: call it as flaskops.server.release")
@@ -186,15 +218,11 @@ def main() -> None:
                 held.content["action"] = "rollback"
             try:
                 result = STEPS[module.params["state"]](engine, held)
-            except (DeployError, SystemdError, OSError) as caught:
-                error = (
-                    caught
-                    if isinstance(caught, DeployError)
-                    else DeployError("host", f"met a fault of the host: {caught}")
-                )
+            except Exception as caught:  # whatever it is: nothing may be left running, locked or unrecorded
+                error = as_deploy_error(caught)
                 release = held.content.get("release") or given.get("release")
                 message = engine.fail(held, error)
-                withdraw_others(layout, run)
+                message += withdraw_others(layout, run)
                 module.fail_json(msg=message, release=release, step=error.step)
     except LockedError as error:
         message = (

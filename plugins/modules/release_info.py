@@ -50,6 +50,16 @@ live:
   returned: success
   type: str
   sample: 3f2a9c01d7e4
+damaged:
+  description: What is gone of the files of the live release, in words; empty where nothing is. A deploy makes it again.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+reachable:
+  description: Whether a site of nginx on this host leads visitors to the app.
+  returned: success
+  type: bool
 source:
   description: Where the live release came from.
   returned: success

@@ -244,7 +244,7 @@ print(json.dumps({
     "instances": units,
     "runtime": listed("/run/" + app),
     "drop_ins": sorted(re.search(r"@(.+)\.service\.d$", path)[1] for path in glob.glob("/etc/systemd/system/" + app + "@*.service.d")),
-    "lock": next((open(path).read() for path in glob.glob("/run/lock/flaskops-" + app + ".json")), None),
+    "lock": next((open(path).read() for path in glob.glob("/run/flaskops/" + app + ".json")), None),
     "record": record,
 }))
 """

@@ -230,7 +230,7 @@ def test_of_two_deploys_at_once_the_second_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def untouched() -> Iterator[None]:
     """Nothing on the hosts changes while the test runs."""
-    look_closely = "find /srv /etc /run/lock /opt -newer /root/mark -not -path '/run/*/journal*' | sort"
+    look_closely = "find /srv /etc /run/flaskops /opt -newer /root/mark -not -path '/run/*/journal*' | sort"
     for address in deploying.addresses().values():
         deploying.shell(address, "touch /root/mark; sleep 0.1")
     yield

@@ -209,7 +209,7 @@ def test_a_bad_release_is_refused(
             assert any(word in unfolded for word in words.split("|")), f"{words} is not in:\n{message}"
         assert f"Still serving: {here.live} (" in message
         assert f"No visitor saw {refused['release']}." in message
-        assert "Next: mend it and deploy again." in message
+        assert "Next: correct it, then deploy again (playbook flaskops.server.deploy)." in message
         assert f"It failed at the step {bad.step};" in message
         # Long enough to say why, short enough to be read.
         assert len(message.splitlines()) <= 32, message

@@ -80,6 +80,7 @@ class Host:
     def __init__(self, root: Path) -> None:
         self.layout = Layout("shop", root)
         self.layout.shared.mkdir(parents=True)
+        (root / "run").mkdir()
         self.systemd = FakeSystemd()
         self.artifact = root / "artifact.tar"
         source = root / "source"
@@ -132,8 +133,9 @@ class Host:
                 held.content.update(carried)
                 try:
                     result = getattr(engine, name)(held)
-                except DeployError as error:
-                    raise Refused(engine.fail(held, error), error.step) from error
+                except Exception as caught:
+                    error = engine_module.as_deploy_error(caught)
+                    raise Refused(engine.fail(held, error), error.step) from caught
         return result
 
     def deploy(self, release: str | None, app: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
@@ -192,6 +194,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
     def ensure(venvs: Path, app: Path, **_: Any) -> Built:
         (venvs / "v" / "bin").mkdir(parents=True, exist_ok=True)
+        (venvs / "v" / "lib/python3/site-packages/flask").mkdir(parents=True, exist_ok=True)
         (venvs / "v" / "bin" / "python").unlink(missing_ok=True)
         (venvs / "v" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         (venvs / "v" / "bin" / "python").chmod(0o755)
@@ -210,29 +213,29 @@ NO_CHECKS: dict[str, Any] = {"checks": {"import": False}}
 
 
 def test_the_first_release(host: Host) -> None:
-    engine = host.engine("aaa")
+    engine = host.engine("aaaaaaaaaaaa")
     proved = host.step(engine, "prove")
     assert (proved["changed"], proved["pending"], proved["live"]) == (True, True, None)
-    assert proved["msg"] == "aaa is proved, the first release"
-    assert (host.layout.live_id(), host.told, host.running) == (None, [], {"aaa"})
+    assert proved["msg"] == "aaaaaaaaaaaa is proved, the first release"
+    assert (host.layout.live_id(), host.told, host.running) == (None, [], {"aaaaaaaaaaaa"})
     live = host.step(engine, "go_live")
-    assert (live["previous"], live["msg"]) == (None, "aaa is live")
-    assert os.readlink(host.layout.live) == "releases/aaa"
-    assert (host.told, host.running) == ([("deploy", "aaa", "live")], {"aaa"})
+    assert (live["previous"], live["msg"]) == (None, "aaaaaaaaaaaa is live")
+    assert os.readlink(host.layout.live) == "releases/aaaaaaaaaaaa"
+    assert (host.told, host.running) == ([("deploy", "aaaaaaaaaaaa", "live")], {"aaaaaaaaaaaa"})
     assert "enable shop.service" in host.systemd.asked
     assert not host.layout.lock.exists()
 
 
 def test_what_a_release_is_made_of(host: Host) -> None:
-    host.deploy("aaa", {"env": {"GREETING": "two\nlines $HOME", "WEB_THREADS": "9"}})
-    release = host.layout.release("aaa")
+    host.deploy("aaaaaaaaaaaa", {"env": {"GREETING": "two\nlines $HOME", "WEB_THREADS": "9"}})
+    release = host.layout.release("aaaaaaaaaaaa")
     assert sorted(os.listdir(release)) == sorted("app env http.sock release.json secrets.env serve venv".split())
     assert os.readlink(release / "venv") == "../../venvs/v"
-    assert os.readlink(release / "http.sock") == str(host.layout.runtime_socket("aaa"))
+    assert os.readlink(release / "http.sock") == str(host.layout.runtime_socket("aaaaaaaaaaaa"))
     variables = read_environment(release / "env")
     assert {
         "FLASK_APP": "shop:app",
-        "FLASK_RELEASE": "aaa",
+        "FLASK_RELEASE": "aaaaaaaaaaaa",
         "GREETING": "two\nlines $HOME",
         "WEB_THREADS": "9",
     }.items() <= (variables.items())
@@ -240,101 +243,112 @@ def test_what_a_release_is_made_of(host: Host) -> None:
     assert read_environment(release / "secrets.env") == {"KEY": SECRET}
     assert (release / "secrets.env").stat().st_mode & 0o777 == 0o600
     assert SECRET not in (release / "env").read_text() + (release / "release.json").read_text()
-    facts = host.layout.facts("aaa")
+    facts = host.layout.facts("aaaaaaaaaaaa")
     assert (facts["venv"], facts["locked"], facts["by"], facts["source"]["version"]) == (
         "v",
         ["flask==3"],
         "ann@desk",
-        "v-aaa",
+        "v-aaaaaaaaaaaa",
     )
-    assert host.layout.drop_in("aaa").read_text() == (release / "serve/service.conf").read_text()
+    assert host.layout.drop_in("aaaaaaaaaaaa").read_text() == (release / "serve/service.conf").read_text()
     assert [oct((release / "app" / name).stat().st_mode)[-3:] for name in (".", "shop.py")] == ["750", "640"]
-    # The shared directory is the one that persists, not the one that came with the code.
+    # The shared directory is the one that persists; what came with the code is in it from the first deploy on.
     assert os.readlink(release / "app/instance") == str(host.layout.shared / "instance")
-    assert os.listdir(host.layout.shared / "instance") == []
+    assert os.listdir(host.layout.shared / "instance") == ["from-git"]
 
 
 def test_the_same_again_does_nothing(host: Host) -> None:
-    host.deploy("aaa")
+    host.deploy("aaaaaaaaaaaa")
     host.systemd.asked.clear()
-    before = host.layout.release("aaa").stat().st_mtime_ns
-    done = host.step(host.engine("aaa"), "prove")
-    assert (done["changed"], done["pending"], done["msg"]) == (False, False, "aaa is live, nothing to do")
+    before = host.layout.release("aaaaaaaaaaaa").stat().st_mtime_ns
+    done = host.step(host.engine("aaaaaaaaaaaa"), "prove")
+    assert (done["changed"], done["pending"], done["msg"]) == (False, False, "aaaaaaaaaaaa is live, nothing to do")
     assert (host.systemd.asked, len(host.told)) == ([], 1)
-    assert host.layout.release("aaa").stat().st_mtime_ns == before
+    assert host.layout.release("aaaaaaaaaaaa").stat().st_mtime_ns == before
     assert not host.layout.lock.exists()
 
 
 def test_the_next_release(host: Host) -> None:
-    host.deploy("aaa")
-    engine = host.engine("bbb")
-    assert host.step(engine, "prove")["msg"] == "bbb is proved, because of other code than aaa"
+    host.deploy("aaaaaaaaaaaa")
+    engine = host.engine("bbbbbbbbbbbb")
+    assert host.step(engine, "prove")["msg"] == "bbbbbbbbbbbb is proved, because of other code than aaaaaaaaaaaa"
     # Both run, visitors have the old one.
-    assert (host.layout.live_id(), host.running) == ("aaa", {"aaa", "bbb"})
+    assert (host.layout.live_id(), host.running) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa", "bbbbbbbbbbbb"})
     live = host.step(engine, "go_live")
-    assert (live["previous"], live["msg"], host.running) == ("aaa", "bbb is live, aaa was", {"bbb"})
-    assert os.readlink(host.layout.release("bbb") / "bridge") == "../aaa"
-    assert host.layout.staged_ids() == ["aaa", "bbb"]
+    assert (live["previous"], live["msg"], host.running) == (
+        "aaaaaaaaaaaa",
+        "bbbbbbbbbbbb is live, aaaaaaaaaaaa was",
+        {"bbbbbbbbbbbb"},
+    )
+    assert os.readlink(host.layout.release("bbbbbbbbbbbb") / "bridge") == "../aaaaaaaaaaaa"
+    assert host.layout.staged_ids() == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
 
 
 def test_a_live_release_that_does_not_run_is_started_again(host: Host) -> None:
-    host.deploy("aaa")
+    host.deploy("aaaaaaaaaaaa")
     host.systemd.running.clear()
-    assert host.step(host.engine("aaa"), "prove")["msg"] == "aaa is proved, it is live, but was not running"
-    assert host.step(host.engine("aaa"), "go_live")["msg"] == "aaa is live"
-    assert host.running == {"aaa"}
-    assert not (host.layout.release("aaa") / "bridge").is_symlink()
+    assert (
+        host.step(host.engine("aaaaaaaaaaaa"), "prove")["msg"]
+        == "aaaaaaaaaaaa is proved, it is live, but was not running"
+    )
+    assert host.step(host.engine("aaaaaaaaaaaa"), "go_live")["msg"] == "aaaaaaaaaaaa is live"
+    assert host.running == {"aaaaaaaaaaaa"}
+    assert not (host.layout.release("aaaaaaaaaaaa") / "bridge").is_symlink()
 
 
 def test_old_releases_go_with_their_units_and_virtualenvs(host: Host) -> None:
-    for release in ("aaa", "bbb", "ccc", "ddd"):
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", "dddddddddddd"):
         host.deploy(release, {"keep_releases": 2, **NO_CHECKS})
     (host.layout.venvs / "unused").mkdir()
-    host.deploy("eee", {"keep_releases": 2, **NO_CHECKS})
-    assert host.layout.staged_ids() == ["ddd", "eee"]
+    host.deploy("eeeeeeeeeeee", {"keep_releases": 2, **NO_CHECKS})
+    assert host.layout.staged_ids() == ["dddddddddddd", "eeeeeeeeeeee"]
     assert sorted(os.listdir(host.layout.venvs)) == ["v"]
-    assert sorted(os.listdir(host.layout.unit_dir)) == ["shop@.service", "shop@ddd.service.d", "shop@eee.service.d"]
+    assert sorted(os.listdir(host.layout.unit_dir)) == [
+        "shop@.service",
+        "shop@dddddddddddd.service.d",
+        "shop@eeeeeeeeeeee.service.d",
+    ]
 
 
 def test_the_drain_waits_until_nobody_is_left(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.deploy("aaa")
+    host.deploy("aaaaaaaaaaaa")
     left = [3, 2, 1, 0]
-    monkeypatch.setattr(engine_module, "connections", lambda path, _: left.pop(0) if "/aaa/" in path else 0)
-    host.deploy("bbb", drain_seconds=60)
+    monkeypatch.setattr(engine_module, "connections", lambda path, _: left.pop(0) if "/aaaaaaaaaaaa/" in path else 0)
+    host.deploy("bbbbbbbbbbbb", drain_seconds=60)
     assert left == []
-    assert host.running == {"bbb"}
+    assert host.running == {"bbbbbbbbbbbb"}
 
 
 def test_the_drain_ends_after_its_time(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.deploy("aaa")
+    host.deploy("aaaaaaaaaaaa")
     clock = iter(range(0, 100000, 5))
     monkeypatch.setattr(engine_module.time, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(engine_module, "connections", lambda *_: 1)
-    host.deploy("bbb", drain_seconds=20)
-    assert host.running == {"bbb"}
+    host.deploy("bbbbbbbbbbbb", drain_seconds=20)
+    assert host.running == {"bbbbbbbbbbbb"}
 
 
 # -- going back -------------------------------------------------------------------------------------------------------
 
 
 def test_a_rollback_and_another(host: Host) -> None:
-    for release in ("aaa", "bbb", "ccc"):
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
         host.deploy(release, NO_CHECKS)
-    assert host.rollback(None, "prove")["msg"] == "bbb is proved, instead of ccc"
-    assert host.rollback(None, "go_live")["msg"] == "bbb is live, ccc was"
+    assert host.rollback(None, "prove")["msg"] == "bbbbbbbbbbbb is proved, instead of cccccccccccc"
+    assert host.rollback(None, "go_live")["msg"] == "bbbbbbbbbbbb is live, cccccccccccc was"
     host.rollback()
-    assert (host.layout.live_id(), host.running) == ("aaa", {"aaa"})
+    assert (host.layout.live_id(), host.running) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa"})
     with pytest.raises(Refused, match="cannot be rolled back: no earlier good release is on this host") as refused:
         host.rollback()
-    assert "Still serving: aaa (v-aaa)." in str(refused.value)
-    assert host.told[-2:] == [("rollback", "bbb", "live"), ("rollback", "aaa", "live")]
-    assert host.running == {"aaa"}
-    host.rollback("ccc")
-    assert host.layout.live_id() == "ccc"
+    assert "Still serving: aaaaaaaaaaaa (v-aaaaaaaaaaaa)." in str(refused.value)
+    assert host.told[-2:] == [("rollback", "bbbbbbbbbbbb", "live"), ("rollback", "aaaaaaaaaaaa", "live")]
+    assert host.running == {"aaaaaaaaaaaa"}
+    host.rollback("cccccccccccc")
+    assert host.layout.live_id() == "cccccccccccc"
 
 
 def test_a_rollback_goes_by_the_release_and_not_by_the_inventory(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    for release in ("aaa", "bbb"):
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
         host.deploy(release, {"wsgi": "shop:app", "health": {"path": "/old"}})
     asked: list[str] = []
 
@@ -355,23 +369,26 @@ def test_a_rollback_goes_by_the_release_and_not_by_the_inventory(host: Host, mon
 
 
 def test_a_rollback_to_a_release_that_is_not_there(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    with pytest.raises(Refused, match="release zzz is not on this host; releases here: aaa"):
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    with pytest.raises(Refused, match="release zzz is not on this host; releases here: aaaaaaaaaaaa"):
         host.rollback("zzz")
-    assert (host.layout.live_id(), host.running, len(host.told)) == ("aaa", {"aaa"}, 1)
+    assert (host.layout.live_id(), host.running, len(host.told)) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa"}, 1)
 
 
 def test_a_rollback_skips_what_failed(host: Host) -> None:
-    for release in ("aaa", "bbb", "ccc"):
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
         host.deploy(release, NO_CHECKS)
     host.answers = [Answer(500, "")]
     with pytest.raises(Refused):
         host.rollback()
     # It was good once: it stays, and is passed over.
-    assert (host.layout.staged_ids(), host.told[-1]) == (["aaa", "bbb", "ccc"], ("rollback", "bbb", "failed"))
+    assert (host.layout.staged_ids(), host.told[-1]) == (
+        ["aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"],
+        ("rollback", "bbbbbbbbbbbb", "failed"),
+    )
     host.answers = []
     host.rollback()
-    assert host.layout.live_id() == "aaa"
+    assert host.layout.live_id() == "aaaaaaaaaaaa"
 
 
 # -- being refused ----------------------------------------------------------------------------------------------------
@@ -380,7 +397,7 @@ def test_a_rollback_skips_what_failed(host: Host) -> None:
 def dies_while_it_proves(host: Host) -> None:
     def die() -> None:
         if host.sleeps[-1] == engine_module.PROOF_PAUSE:
-            host.systemd.running["shop@bbb.service"] = FAILED
+            host.systemd.running["shop@bbbbbbbbbbbb.service"] = FAILED
 
     host.on_sleep = die
 
@@ -443,10 +460,10 @@ REFUSED: list[tuple[Callable[[Host], None], dict[str, Any], str, list[str]]] = [
     ),
     (loses_a_worker, {}, "proof", ["answered, and then a worker of it died"]),
     (
-        setting("refuses", "start shop@bbb"),
+        setting("refuses", "start shop@bbbbbbbbbbbb"),
         {},
         "start",
-        ["could not be started", "systemctl start shop@bbb.service: no"],
+        ["could not be started", "systemctl start shop@bbbbbbbbbbbb.service: no"],
     ),
     (
         setting("wrong", ["shop@.service:3: Unknown key"]),
@@ -482,27 +499,31 @@ def test_a_refused_release(
     step: str,
     words: list[str],
 ) -> None:
-    host.deploy("aaa", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     monkeypatch.setattr(engine_module, "children", engine_module.children)
     clock = iter(range(10**6))
     monkeypatch.setattr(engine_module.time, "monotonic", lambda: next(clock) / 10)
     before = host.layout.live.lstat().st_ino
     spoil(host)
     with pytest.raises(Refused) as refused:
-        host.deploy("bbb", app)
+        host.deploy("bbbbbbbbbbbb", app)
     message = str(refused.value)
     assert refused.value.step == step
-    assert message.startswith("shop on web1: release bbb ")
+    assert message.startswith("shop on web1: release bbbbbbbbbbbb ")
     assert all(word in message for word in words), message
-    assert "Still serving: aaa (v-aaa). No visitor saw bbb." in message
+    assert "Still serving: aaaaaaaaaaaa (v-aaaaaaaaaaaa). No visitor saw bbbbbbbbbbbb." in message
     assert f"It failed at the step {step}; every deploy is in" in message
     assert SECRET not in message
     # The pointer was not touched, nothing that was started or made is left, and the record knows.
     assert host.layout.live.lstat().st_ino == before
-    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
-    assert os.listdir(host.layout.releases) == ["aaa"]
-    assert not host.layout.drop_in("bbb").exists()
-    assert (host.told[-1], host.layout.lock.exists()) == (("deploy", "bbb", "failed"), False)
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
+        "aaaaaaaaaaaa",
+        {"aaaaaaaaaaaa"},
+        ["aaaaaaaaaaaa"],
+    )
+    assert os.listdir(host.layout.releases) == ["aaaaaaaaaaaa"]
+    assert not host.layout.drop_in("bbbbbbbbbbbb").exists()
+    assert (host.told[-1], host.layout.lock.exists()) == (("deploy", "bbbbbbbbbbbb", "failed"), False)
     assert SECRET not in host.layout.record.read_text()
 
 
@@ -515,15 +536,15 @@ def test_503_means_not_yet(host: Host) -> None:
         Answer(503, ""),
         OK,
     ]
-    host.deploy("aaa", NO_CHECKS)
-    assert host.layout.live_id() == "aaa"
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    assert host.layout.live_id() == "aaaaaaaaaaaa"
 
 
 def test_a_command_that_hangs_ends_with_the_health_timeout(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     (host.layout.home / "x").mkdir()
     monkeypatch.setattr(engine_module, "IMPORT_CHECK", "print('on my way', flush=True)\nimport time\ntime.sleep(60)")
     with pytest.raises(Refused, match=r"cannot be imported as shop:app: no end after 1 s") as refused:
-        host.deploy("aaa", {"health": {"timeout": 1}})
+        host.deploy("aaaaaaaaaaaa", {"health": {"timeout": 1}})
     assert "on my way" in str(refused.value) and "Nothing is live yet." in str(refused.value)
 
 
@@ -543,7 +564,7 @@ def test_what_cannot_be_built(host: Host, monkeypatch: pytest.MonkeyPatch, error
 
     monkeypatch.setattr(virtualenv, "ensure", ensure)
     with pytest.raises(Refused) as refused:
-        host.deploy("aaa")
+        host.deploy("aaaaaaaaaaaa")
     assert all(word in str(refused.value) for word in words)
     assert os.listdir(host.layout.releases) == []
 
@@ -555,16 +576,16 @@ def test_a_full_disk_does_not_hide_why(host: Host, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(record, "append", full)
     host.answers = [Answer(500, "")]
     with pytest.raises(Refused, match="answered GET / with 500"):
-        host.deploy("aaa", NO_CHECKS)
+        host.deploy("aaaaaaaaaaaa", NO_CHECKS)
 
 
 def test_a_systemd_that_cannot_stop_does_not_hide_why(host: Host) -> None:
     host.answers = [Answer(500, "")]
-    host.systemd.refuses = "stop shop@aaa"
+    host.systemd.refuses = "stop shop@aaaaaaaaaaaa"
     with pytest.raises(
         Refused, match=r"(?s)answered GET / with 500.*could not be cleaned up: systemctl stop"
     ) as refused:
-        host.deploy("aaa", NO_CHECKS)
+        host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     assert refused.value.step == "proof"
     assert not host.layout.lock.exists()
 
@@ -573,20 +594,20 @@ def test_a_host_that_was_not_prepared(host: Host) -> None:
     shutil.rmtree(host.layout.home)
     host.layout.home.parent.mkdir(exist_ok=True)
     with pytest.raises(Refused, match=r"shop is missing; run the playbook site.yml"):
-        host.deploy("aaa")
+        host.deploy("aaaaaaaaaaaa")
 
 
 def test_the_hook_on_failure_runs_in_what_serves(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.answers = [Answer(500, "")]
     hooks = {"hooks": {"on_failure": ["pwd > ../../../told", "echo sorry; false"]}, **NO_CHECKS}
     with pytest.raises(Refused, match=r"(?s)The hook on_failure failed too: failed a command of on_failure.*    sorry"):
-        host.deploy("bbb", hooks)
-    assert (host.layout.home / "told").read_text().strip() == str(host.layout.release("aaa") / "app")
+        host.deploy("bbbbbbbbbbbb", hooks)
+    assert (host.layout.home / "told").read_text().strip() == str(host.layout.release("aaaaaaaaaaaa") / "app")
 
 
 def test_the_proof_asks_a_while(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     assert host.sleeps.count(engine_module.PROOF_PAUSE) == engine_module.PROOF_ANSWERS - 1
 
 
@@ -594,26 +615,32 @@ def test_the_proof_asks_a_while(host: Host) -> None:
 
 
 def test_the_pointer_goes_back_when_the_new_one_dies_while_the_old_one_drains(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    engine = host.engine("bbb", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    engine = host.engine("bbbbbbbbbbbb", NO_CHECKS)
     host.step(engine, "prove")
 
     def die() -> None:
-        assert host.layout.live_id() == "bbb"
-        host.systemd.running["shop@bbb.service"] = replace(ACTIVE, restarts=1)
+        assert host.layout.live_id() == "bbbbbbbbbbbb"
+        host.systemd.running["shop@bbbbbbbbbbbb.service"] = replace(ACTIVE, restarts=1)
 
     host.on_sleep = die
     with pytest.raises(Refused, match="died right after it went live, and was taken back") as refused:
         host.step(engine, "go_live")
-    assert "Still serving: aaa (v-aaa)." in str(refused.value) and "No visitor" not in str(refused.value)
-    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
-    assert host.told[-1] == ("deploy", "bbb", "failed")
+    assert "Still serving: aaaaaaaaaaaa (v-aaaaaaaaaaaa)." in str(refused.value) and "No visitor" not in str(
+        refused.value
+    )
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
+        "aaaaaaaaaaaa",
+        {"aaaaaaaaaaaa"},
+        ["aaaaaaaaaaaa"],
+    )
+    assert host.told[-1] == ("deploy", "bbbbbbbbbbbb", "failed")
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda host: host.systemd.running.update({"shop@bbb.service": FAILED}), "started and then ended"),
+        (lambda host: host.systemd.running.update({"shop@bbbbbbbbbbbb.service": FAILED}), "started and then ended"),
         (answers("nothing listens on its socket"), "was proved, and then nothing listens"),
         (answers(Answer(502, "")), "answered GET / with 502"),
     ],
@@ -621,124 +648,412 @@ def test_the_pointer_goes_back_when_the_new_one_dies_while_the_old_one_drains(ho
 def test_what_died_between_proof_and_switch_does_not_go_live(
     host: Host, spoil: Callable[[Host], None], words: str
 ) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    engine = host.engine("bbb", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    engine = host.engine("bbbbbbbbbbbb", NO_CHECKS)
     host.step(engine, "prove")
     spoil(host)
     with pytest.raises(Refused, match=words):
         host.step(engine, "go_live")
-    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
+        "aaaaaaaaaaaa",
+        {"aaaaaaaaaaaa"},
+        ["aaaaaaaaaaaa"],
+    )
 
 
-@pytest.mark.parametrize(("hook", "live"), [("before_live", "aaa"), ("after_live", "bbb")])
+@pytest.mark.parametrize(("hook", "live"), [("before_live", "aaaaaaaaaaaa"), ("after_live", "bbbbbbbbbbbb")])
 def test_a_hook_that_fails_at_the_switch(host: Host, hook: str, live: str) -> None:
-    host.deploy("aaa", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     with pytest.raises(Refused, match=f"failed a command of {hook}"):
-        host.deploy("bbb", {"hooks": {hook: ["false"]}, **NO_CHECKS})
+        host.deploy("bbbbbbbbbbbb", {"hooks": {hook: ["false"]}, **NO_CHECKS})
     assert (host.layout.live_id(), host.running) == (live, {live})
     # A release whose after_live failed serves, and is no bad one.
-    assert record.bad(record.read(host.layout.record)) == {"aaa", "bbb"} - {live} - {"aaa"}
+    assert record.bad(record.read(host.layout.record)) == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"} - {live} - {"aaaaaaaaaaaa"}
 
 
 def test_only_what_this_run_proved_goes_live(host: Host) -> None:
     for step in ("go_live", "command"):
         with pytest.raises(Refused, match="was not proved by this run"):
-            host.step(host.engine("aaa"), step)
+            host.step(host.engine("aaaaaaaaaaaa"), step)
 
 
 def test_what_is_built_once_is_proved_later_and_is_this_run_s_to_take_away(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    engine = host.engine("bbb", NO_CHECKS)
-    assert host.step(engine, "build") == {"changed": True, "release": "bbb", "msg": "bbb is built"}
-    assert (host.running, host.layout.staged_ids()) == ({"aaa"}, ["aaa", "bbb"])
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    engine = host.engine("bbbbbbbbbbbb", NO_CHECKS)
+    assert host.step(engine, "build") == {"changed": True, "release": "bbbbbbbbbbbb", "msg": "bbbbbbbbbbbb is built"}
+    assert (host.running, host.layout.staged_ids()) == ({"aaaaaaaaaaaa"}, ["aaaaaaaaaaaa", "bbbbbbbbbbbb"])
     assert not host.step(engine, "build")["changed"]
-    host.step(engine, "prove", release="bbb", created=True)
-    assert host.running == {"aaa", "bbb"}
+    host.step(engine, "prove", release="bbbbbbbbbbbb", created=True)
+    assert host.running == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"}
     host.step(engine, "withdraw")
-    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
+        "aaaaaaaaaaaa",
+        {"aaaaaaaaaaaa"},
+        ["aaaaaaaaaaaa"],
+    )
 
 
 def test_release_commands_run_in_the_proved_release_as_the_app(host: Host) -> None:
     commands = ['echo "$FLASK_RELEASE $KEY" > ../../../told', "pwd >> ../../../told"]
-    engine = host.engine("aaa", {"release_commands": commands, **NO_CHECKS})
+    engine = host.engine("aaaaaaaaaaaa", {"release_commands": commands, **NO_CHECKS})
     host.step(engine, "prove")
     assert host.step(engine, "command")["msg"] == "2 release commands ran"
-    assert (host.layout.home / "told").read_text() == f"aaa {SECRET}\n{host.layout.release('aaa')}/app\n"
+    assert (
+        host.layout.home / "told"
+    ).read_text() == f"aaaaaaaaaaaa {SECRET}\n{host.layout.release('aaaaaaaaaaaa')}/app\n"
     assert host.layout.live_id() is None
 
 
 def test_a_release_command_that_fails_withdraws_the_release(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    engine = host.engine("bbb", {"release_commands": ["false"], **NO_CHECKS})
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    engine = host.engine("bbbbbbbbbbbb", {"release_commands": ["false"], **NO_CHECKS})
     host.step(engine, "prove")
     with pytest.raises(Refused, match="failed a command of release_commands"):
         host.step(engine, "command")
-    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == ("aaa", {"aaa"}, ["aaa"])
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
+        "aaaaaaaaaaaa",
+        {"aaaaaaaaaaaa"},
+        ["aaaaaaaaaaaa"],
+    )
 
 
 def test_withdraw(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    host.deploy("bbb", NO_CHECKS)
-    engine = host.engine("ccc", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    engine = host.engine("cccccccccccc", NO_CHECKS)
     host.step(engine, "prove")
     assert host.step(engine, "withdraw") == {
         "changed": True,
-        "release": "ccc",
-        "live": "bbb",
-        "msg": "ccc was withdrawn",
+        "release": "cccccccccccc",
+        "live": "bbbbbbbbbbbb",
+        "msg": "cccccccccccc was withdrawn",
     }
-    assert (host.running, host.layout.staged_ids(), host.layout.lock.exists()) == ({"bbb"}, ["aaa", "bbb"], False)
+    assert (host.running, host.layout.staged_ids(), host.layout.lock.exists()) == (
+        {"bbbbbbbbbbbb"},
+        ["aaaaaaaaaaaa", "bbbbbbbbbbbb"],
+        False,
+    )
     # One that was there before is stopped, and stays.
     host.rollback(None, "prove")
     host.rollback(None, "withdraw")
-    assert (host.running, host.layout.staged_ids(), len(host.told)) == ({"bbb"}, ["aaa", "bbb"], 2)
-    assert not host.step(host.engine("bbb", NO_CHECKS), "withdraw")["changed"]
+    assert (host.running, host.layout.staged_ids(), len(host.told)) == (
+        {"bbbbbbbbbbbb"},
+        ["aaaaaaaaaaaa", "bbbbbbbbbbbb"],
+        2,
+    )
+    assert not host.step(host.engine("bbbbbbbbbbbb", NO_CHECKS), "withdraw")["changed"]
 
 
 # -- after a dead run -------------------------------------------------------------------------------------------------
 
 
 def test_what_a_dead_run_left_is_cleaned_up(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    for name in (".staging-bbb", ".removing-ccc", "half"):
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    for name in (".staging-bbbbbbbbbbbb", ".removing-cccccccccccc", "half"):
         (host.layout.releases / name).mkdir()
-    (host.layout.home / ".live.new").symlink_to("releases/bbb")
+    (host.layout.home / ".live.new").symlink_to("releases/bbbbbbbbbbbb")
     host.systemd.running["shop@zzz.service"] = ACTIVE
-    host.deploy("bbb", NO_CHECKS)
-    assert sorted(os.listdir(host.layout.releases)) == ["aaa", "bbb"]
-    assert (host.running, list(host.layout.home.glob(".*"))) == ({"bbb"}, [])
+    host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    assert sorted(os.listdir(host.layout.releases)) == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
+    assert (host.running, list(host.layout.home.glob(".*"))) == ({"bbbbbbbbbbbb"}, [])
 
 
 def test_the_live_release_is_never_cleaned_up(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
-    (host.layout.release("aaa") / "release.json").unlink()
-    host.step(host.engine("bbb", NO_CHECKS), "prove")
-    assert (host.layout.release("aaa") / "app").is_dir()
-    assert host.running == {"aaa", "bbb"}
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    (host.layout.release("aaaaaaaaaaaa") / "release.json").unlink()
+    host.step(host.engine("bbbbbbbbbbbb", NO_CHECKS), "prove")
+    assert (host.layout.release("aaaaaaaaaaaa") / "app").is_dir()
+    assert host.running == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"}
 
 
 @pytest.mark.parametrize("action", ["deploy", "rollback"])
 def test_a_line_that_a_dead_run_owes_is_written(host: Host, action: str) -> None:
-    for release in ("aaa", "bbb"):
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
         host.deploy(release, NO_CHECKS)
     lines = host.layout.record.read_text().splitlines(keepends=True)
     host.layout.record.write_text(lines[0])
     if action == "deploy":
-        host.step(host.engine("bbb", NO_CHECKS), "prove")
+        host.step(host.engine("bbbbbbbbbbbb", NO_CHECKS), "prove")
     else:
         host.rollback()
-    assert host.told[:2] == [("deploy", "aaa", "live"), ("deploy", "bbb", "live")]
-    assert host.layout.live_id() == ("bbb" if action == "deploy" else "aaa")
+    assert host.told[:2] == [("deploy", "aaaaaaaaaaaa", "live"), ("deploy", "bbbbbbbbbbbb", "live")]
+    assert host.layout.live_id() == ("bbbbbbbbbbbb" if action == "deploy" else "aaaaaaaaaaaa")
 
 
 def test_a_link_that_the_app_put_in_its_shared_directory_is_not_followed(host: Host) -> None:
     outside = host.layout.root / "outside"
     outside.mkdir(mode=0o755)
     (host.layout.shared / "instance").symlink_to(outside)
-    host.deploy("aaa", {"shared_paths": ["instance", "up/loads"], **NO_CHECKS})
+    host.deploy("aaaaaaaaaaaa", {"shared_paths": ["instance", "up/loads"], **NO_CHECKS})
     assert outside.stat().st_mode & 0o7777 == 0o755
-    assert (host.layout.shared / "up/loads").stat().st_mode & 0o7777 == 0o2770
-    assert os.readlink(host.layout.release("aaa") / "app/up/loads") == str(host.layout.shared / "up/loads")
+    assert (host.layout.shared / "up/loads").stat().st_mode & 0o7777 == 0o770
+    assert os.readlink(host.layout.release("aaaaaaaaaaaa") / "app/up/loads") == str(host.layout.shared / "up/loads")
+
+
+# -- a live release whose files are gone --------------------------------------------------------------------------------
+
+
+def without_its_directory(host: Host) -> None:
+    shutil.rmtree(host.layout.release("aaaaaaaaaaaa"))
+
+
+def without_its_manifest(host: Host) -> None:
+    (host.layout.release("aaaaaaaaaaaa") / "release.json").unlink()
+
+
+def without_its_code(host: Host) -> None:
+    shutil.rmtree(host.layout.release("aaaaaaaaaaaa") / "app")
+
+
+def without_a_file(host: Host) -> None:
+    (host.layout.release("aaaaaaaaaaaa") / "app/shop.py").unlink()
+
+
+def without_its_configuration(host: Host) -> None:
+    shutil.rmtree(host.layout.release("aaaaaaaaaaaa") / "serve")
+
+
+def without_its_socket(host: Host) -> None:
+    (host.layout.release("aaaaaaaaaaaa") / "http.sock").unlink()
+
+
+def without_its_virtualenv(host: Host) -> None:
+    shutil.rmtree(host.layout.venvs)
+
+
+def without_its_packages(host: Host) -> None:
+    shutil.rmtree(host.layout.venvs / "v" / "lib")
+
+
+DAMAGED = [
+    without_its_directory,
+    without_its_manifest,
+    without_its_code,
+    without_a_file,
+    without_its_configuration,
+    without_its_socket,
+    without_its_virtualenv,
+    without_its_packages,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_deploy_makes_a_damaged_live_release_again(host: Host, damage: Callable[[Host], None]) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    whole = sorted(os.listdir(host.layout.release("aaaaaaaaaaaa")))
+    damage(host)
+    predicted = host.engine("aaaaaaaaaaaa", NO_CHECKS).predict()
+    assert predicted["changed"]
+    assert predicted["msg"].startswith("shop: would make aaaaaaaaaaaa again: it is live, but damaged: ")
+    # The controller sees release.json only, and keeps the source to itself until it is asked for it.
+    engine = host.engine("aaaaaaaaaaaa", NO_CHECKS, artifact=None, held_back=True)
+    assert host.step(engine, "prove")["source_needed"]
+    host.systemd.asked.clear()
+    proved = host.step(host.engine("aaaaaaaaaaaa", NO_CHECKS), "prove")
+    assert "it is live, but was damaged: " in proved["msg"]
+    # What ran in directories that are gone has been stopped before the new one was started under its name.
+    assert host.systemd.asked.index("stop shop@aaaaaaaaaaaa.service") < host.systemd.asked.index(
+        "start shop@aaaaaaaaaaaa.service"
+    )
+    host.step(host.engine("aaaaaaaaaaaa", NO_CHECKS), "go_live")
+    assert sorted(os.listdir(host.layout.release("aaaaaaaaaaaa"))) == whole
+    assert (host.layout.missing("aaaaaaaaaaaa"), host.running) == ([], {"aaaaaaaaaaaa"})
+    assert host.engine("aaaaaaaaaaaa", NO_CHECKS).predict()["msg"] == "shop: aaaaaaaaaaaa is live, nothing to do"
+    assert os.listdir(host.layout.releases) == ["aaaaaaaaaaaa"]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_live_release_does_not_keep_the_next_from_going_live(
+    host: Host, damage: Callable[[Host], None]
+) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    damage(host)
+    hooks = {"before_stage": ["true"], "on_failure": ["true"]}
+    host.deploy("bbbbbbbbbbbb", {"hooks": hooks, **NO_CHECKS})
+    assert (host.layout.live_id(), host.running) == ("bbbbbbbbbbbb", {"bbbbbbbbbbbb"})
+
+
+def test_a_damaged_release_is_no_way_back(host: Host) -> None:
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
+        host.deploy(release, NO_CHECKS)
+    (host.layout.release("bbbbbbbbbbbb") / "env").unlink()
+    with pytest.raises(Refused, match="cannot be gone back to, it is damaged: env is gone"):
+        host.rollback("bbbbbbbbbbbb")
+    host.rollback()
+    assert host.layout.live_id() == "aaaaaaaaaaaa"
+
+
+def test_what_a_damaged_live_release_uses_is_not_pruned(host: Host) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    (host.layout.release("aaaaaaaaaaaa") / "release.json").unlink()
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused):
+        host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    assert (host.layout.venvs / "v").is_dir()
+
+
+def test_that_it_serves_is_not_said_of_what_does_not_run(host: Host) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    host.systemd.running.clear()
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused, match="aaaaaaaaaaaa is live, but does not run: visitors get an error") as refused:
+        host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    assert "Still serving" not in str(refused.value)
+
+
+# -- a full disk, and whatever else ------------------------------------------------------------------------------------
+
+
+def fill_the_disk(host: Host, monkeypatch: pytest.MonkeyPatch, free_after: int = 1000) -> list[str]:
+    """Let nothing be appended to the record until releases have been pruned so often."""
+    pruned: list[str] = []
+    append, prune = record.append, Engine._prune
+
+    def full(path: Path, entry: Any) -> None:
+        if len(pruned) < free_after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(path, entry)
+
+    def pruning(self: Engine) -> None:
+        pruned.append("")
+        prune(self)
+
+    monkeypatch.setattr(record, "append", full)
+    monkeypatch.setattr(Engine, "_prune", pruning)
+    return pruned
+
+
+def test_a_rollback_needs_no_free_byte(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        host.deploy(release, {"hooks": {"after_live": ["echo >> ../../../told"]}, **NO_CHECKS})
+    with monkeypatch.context() as patches:
+        fill_the_disk(host, patches)
+        host.rollback()
+    assert (host.layout.live_id(), host.running) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa"})
+    assert host.told[-1] == ("deploy", "bbbbbbbbbbbb", "live")
+    # The next run writes the line, as what it was: a further rollback does not go forward to the bad one.
+    with pytest.raises(Refused, match="no earlier good release"):
+        host.rollback()
+    assert host.told[-1] == ("rollback", "aaaaaaaaaaaa", "live")
+
+
+def test_a_record_that_cannot_be_written_is_said_and_refuses_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    fill_the_disk(host, monkeypatch)
+    live = host.deploy("bbbbbbbbbbbb", {"hooks": {"after_live": ["echo >> ../../../told"]}, **NO_CHECKS})
+    assert live["msg"] == "bbbbbbbbbbbb is live, aaaaaaaaaaaa was"
+    assert "deploys.jsonl could not be written (No space left on device)" in live["notes"][0]
+    assert (host.layout.home / "told").exists()
+
+
+def test_old_releases_make_room_for_the_record(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    fill_the_disk(host, monkeypatch, free_after=1)
+    assert host.deploy("bbbbbbbbbbbb", NO_CHECKS)["notes"] == []
+    assert host.told[-1] == ("deploy", "bbbbbbbbbbbb", "live")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(errno.EIO, "Input/output error"), ValueError("odd"), RuntimeError("odder"), SystemdError("no")],
+)
+def test_a_fault_after_the_switch_says_that_the_new_release_is_live(
+    host: Host, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+
+    def raise_it(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(Engine, "_prune", raise_it)
+    with pytest.raises(
+        Refused, match="release bbbbbbbbbbbb is live and serves, but afterwards it met a fault"
+    ) as refused:
+        host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    assert "Still serving: aaaaaaaaaaaa" not in str(refused.value) and "the release stays live" in str(refused.value)
+    assert (host.layout.live_id(), host.running, host.told[-1]) == (
+        "bbbbbbbbbbbb",
+        {"bbbbbbbbbbbb"},
+        ("deploy", "bbbbbbbbbbbb", "live"),
+    )
+    assert not host.layout.lock.exists()
+
+
+@pytest.mark.parametrize("fault", [ValueError(f"odd {SECRET}"), UnicodeError("é"), KeyError("k"), RecursionError()])
+def test_whatever_a_step_raises_nothing_is_left(host: Host, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+
+    def raise_it(*_: Any) -> Answer:
+        raise fault
+
+    monkeypatch.setattr(health, "ask", raise_it)
+    with pytest.raises(Refused, match=f"met a fault of this collection .{type(fault).__name__}") as refused:
+        host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    assert "Still serving: aaaaaaaaaaaa" in str(refused.value) and SECRET not in str(refused.value)
+    assert "raise_it" in str(refused.value)
+    assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
+        "aaaaaaaaaaaa",
+        {"aaaaaaaaaaaa"},
+        ["aaaaaaaaaaaa"],
+    )
+    assert (host.told[-1], host.layout.lock.exists()) == (("deploy", "bbbbbbbbbbbb", "failed"), False)
+
+
+def test_a_fault_in_cleaning_up_ends_the_claim_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_it(*_: Any) -> None:
+        raise ValueError(f"odd {SECRET}")
+
+    monkeypatch.setattr(Engine, "_message", raise_it)
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused, match=r"answered GET / with 500.*\n.*could not be ended: odd") as refused:
+        host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    assert SECRET not in str(refused.value)
+    assert not host.layout.lock.exists()
+
+
+def test_the_first_release_that_is_refused_leads_to_site(host: Host) -> None:
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused, match=r"Next: correct it, then run the playbook flaskops.server.site again"):
+        host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    host.answers = []
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    host.answers = [Answer(500, "")]
+    with pytest.raises(Refused, match=r"Next: correct it, then deploy again \(playbook flaskops.server.deploy\)"):
+        host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+
+
+def test_whether_nginx_leads_to_the_app(host: Host) -> None:
+    assert host.deploy("aaaaaaaaaaaa", NO_CHECKS)["reachable"] is False
+    site = host.layout.root / "etc/nginx/sites-enabled/mine"
+    site.parent.mkdir(parents=True)
+    site.write_text("upstream mine { server unix:/srv/shop/live/http.sock; }\n")
+    assert host.deploy("bbbbbbbbbbbb", NO_CHECKS)["reachable"] is True
+    assert host.step(host.engine("bbbbbbbbbbbb", NO_CHECKS), "prove")["reachable"] is True
+
+
+def test_modes_do_not_hang_on_the_umask(host: Host) -> None:
+    before = os.umask(0o077)
+    try:
+        host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    finally:
+        os.umask(before)
+    made = (
+        host.layout.releases,
+        host.layout.venvs,
+        host.layout.release("aaaaaaaaaaaa"),
+        host.layout.shared / "instance",
+    )
+    assert [oct(path.stat().st_mode)[-3:] for path in made] == ["755", "755", "750", "770"]
+
+
+def test_what_the_code_has_in_a_shared_directory_later_is_said(host: Host) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    (host.layout.shared / "instance/from-git").write_text("the app's")
+    live = host.deploy("bbbbbbbbbbbb", NO_CHECKS)
+    assert (host.layout.shared / "instance/from-git").read_text() == "the app's"
+    assert "1 file of the code in instance/ (from-git) will not be used" in live["notes"][0]
 
 
 # -- check mode -------------------------------------------------------------------------------------------------------
@@ -746,31 +1061,36 @@ def test_a_link_that_the_app_put_in_its_shared_directory_is_not_followed(host: H
 
 def test_predictions(host: Host) -> None:
     shutil.rmtree(host.layout.home)
-    bare = host.engine("aaa").predict()
+    bare = host.engine("aaaaaaaaaaaa").predict()
     assert bare == {
         "changed": True,
-        "release": "aaa",
+        "release": "aaaaaaaaaaaa",
         "live": None,
         "differs": ["code", "env"],
-        "msg": "shop: would deploy aaa, the first release",
+        "msg": "shop: would deploy aaaaaaaaaaaa, the first release",
     }
     host.layout.shared.mkdir(parents=True)
-    host.deploy("aaa", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     before = sorted(host.layout.root.rglob("*")), list(host.systemd.asked)
-    same = host.engine("aaa").predict()
-    assert (same["changed"], same["differs"], same["msg"]) == (False, [], "shop: aaa is live, nothing to do")
-    other = host.engine("bbb").predict()
+    same = host.engine("aaaaaaaaaaaa").predict()
+    assert (same["changed"], same["differs"], same["msg"]) == (False, [], "shop: aaaaaaaaaaaa is live, nothing to do")
+    other = host.engine("bbbbbbbbbbbb").predict()
     assert (other["changed"], other["differs"]) == (True, ["code"])
-    assert other["msg"] == "shop: would deploy bbb, because of other code than aaa"
+    assert other["msg"] == "shop: would deploy bbbbbbbbbbbb, because of other code than aaaaaaaaaaaa"
     with pytest.raises(DeployError, match="no earlier good release"):
         host.engine(None, parts={}).predict()
     assert (sorted(host.layout.root.rglob("*")), host.systemd.asked) == before
     host.systemd.running.clear()
-    assert host.engine("aaa").predict()["msg"] == "shop: would start aaa: it is live, but is not running"
+    assert (
+        host.engine("aaaaaaaaaaaa").predict()["msg"] == "shop: would start aaaaaaaaaaaa: it is live, but is not running"
+    )
 
 
 def test_the_prediction_of_a_rollback(host: Host) -> None:
-    for release in ("aaa", "bbb"):
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
         host.deploy(release, NO_CHECKS)
     back = host.engine(None, parts={}).predict()
-    assert (back["release"], back["msg"]) == ("aaa", "shop: would deploy aaa, instead of bbb")
+    assert (back["release"], back["msg"]) == (
+        "aaaaaaaaaaaa",
+        "shop: would deploy aaaaaaaaaaaa, instead of bbbbbbbbbbbb",
+    )

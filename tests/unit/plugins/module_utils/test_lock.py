@@ -24,7 +24,7 @@ HERS = {"token": "hers", "who": "eve@lap", "pid": 8, "controller": "lap"}
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "lock" / "flaskops-shop.json"
+    return tmp_path / "lock" / "shop.json"
 
 
 def take(path: Path, run: dict[str, Any], dead: str | None = None, **carried: Any) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def take(path: Path, run: dict[str, Any], dead: str | None = None, **carried: An
 
 
 def test_a_run_goes_on_with_what_it_carries(path: Path) -> None:
-    since = take(path, MINE, proved="abc")["since"]
+    since = take(path, MINE, proved="abcabcabcabc")["since"]
     found = take(path, MINE)
-    assert (found["proved"], found["since"]) == ("abc", since)
+    assert (found["proved"], found["since"]) == ("abcabcabcabc", since)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -55,7 +55,7 @@ def test_another_run_is_refused_and_told_by_whom(path: Path) -> None:
 
 
 def test_a_dead_run_is_taken_over_and_leaves_nothing(path: Path) -> None:
-    take(path, MINE, proved="abc")
+    take(path, MINE, proved="abcabcabcabc")
     assert "proved" not in take(path, HERS, dead="mine")
     with pytest.raises(LockedError):
         take(path, MINE)
@@ -160,10 +160,9 @@ def test_a_shorter_claim_leaves_no_rest_of_the_longer(path: Path) -> None:
 
 def test_all_claims_of_a_run_on_a_host(tmp_path: Path) -> None:
     for name, run in (("a", MINE), ("b", HERS), ("c", MINE)):
-        take(tmp_path / f"flaskops-{name}.json", run)
-    (tmp_path / "flaskops-d.json").write_text("half")
-    (tmp_path / "other.json").write_text('{"token": "mine"}')
-    assert [path.name for path in held_by(tmp_path, "mine")] == ["flaskops-a.json", "flaskops-c.json"]
+        take(tmp_path / f"{name}.json", run)
+    (tmp_path / "d.json").write_text("half")
+    assert [path.name for path in held_by(tmp_path, "mine")] == ["a.json", "c.json"]
 
 
 def test_no_descriptor_stays_open(path: Path) -> None:

@@ -35,7 +35,11 @@ class Running(Systemd):
 def layout(tmp_path: Path) -> Layout:
     layout = Layout("shop", tmp_path)
     for name in ("abc", "def"):
-        layout.release(name).mkdir(parents=True)
+        for part in ("app", "serve"):
+            (layout.release(name) / part).mkdir(parents=True)
+        for file in ("env", "secrets.env", "serve/service.conf", "app/shop.py"):
+            (layout.release(name) / file).touch()
+        (layout.release(name) / "http.sock").symlink_to(layout.runtime_socket(name))
         (layout.release(name) / "release.json").write_text(
             '{"source": {"kind": "git", "version": "v1"}, "staged": "2027-01-15T06:00:00Z", "size": "3 workers"}'
         )
@@ -53,6 +57,9 @@ def layout(tmp_path: Path) -> Layout:
             "reason": "cannot be imported",
         },
     )
+    site = tmp_path / "etc/nginx/sites-enabled/shop.conf"
+    site.parent.mkdir(parents=True)
+    site.write_text("server unix:/srv/shop/live/http.sock;")
     return layout
 
 
@@ -105,6 +112,27 @@ def test_version(source: dict[str, Any], words: str) -> None:
     assert version(source) == words
 
 
+def test_a_damaged_release_is_not_called_well(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.symlink("releases/def", layout.live)
+    monkeypatch.setattr(health, "ask", lambda *_: Answer(200, ""))
+    (layout.release("def") / "serve/service.conf").unlink()
+    (layout.release("abc") / "env").unlink()
+    said = status(layout, Running(), APP, 0)
+    # Nor is another damaged one where a rollback goes.
+    assert (said["damaged"], said["previous"]) == (["serve/service.conf is gone"], None)
+    assert as_lines(said, NOW)[1] == (
+        "  damaged: serve/service.conf is gone. Next: ansible-playbook -i INVENTORY flaskops.server.deploy makes it again"
+    )
+
+
+def test_an_app_that_nginx_does_not_lead_to(layout: Layout) -> None:
+    for file in (layout.root / "etc/nginx/sites-enabled").iterdir():
+        file.write_text("server unix:/srv/other/live/http.sock;")
+    said = status(layout, Running(), APP, 0)
+    assert said["reachable"] is False
+    assert "  no site of nginx on this host leads to it." in as_lines(said, NOW)[-1]
+
+
 @pytest.mark.parametrize(
     ("staged", "age"),
     [
@@ -116,5 +144,5 @@ def test_version(source: dict[str, Any], words: str) -> None:
 )
 def test_age(staged: str, age: str) -> None:
     said = {"app": "shop", "live": "abc", "source": {}, "staged": staged, "health": "200", "instance": "active"}
-    said |= {"memory": None, "releases": [], "previous": None, "deploys": []}
+    said |= {"memory": None, "releases": [], "previous": None, "deploys": [], "damaged": [], "reachable": True}
     assert as_lines(said, NOW)[0] == f"shop: abc (unknown source) is live, {age} old"
