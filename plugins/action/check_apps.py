@@ -11,7 +11,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.servers import SER
 from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
 from ansible_collections.flaskops.server.plugins.plugin_utils import choice
 from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
-from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import refuse_unknown, require_core
+from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import core_mistake, refuse_unknown
 
 OPTIONS = ("apps", "path", "fleet", "only", "single")
 
@@ -23,8 +23,10 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
+        # The first task of every playbook: it fails without an exception, of which an old core would speak first.
+        if wrong := core_mistake():
+            return {**result, "failed": True, "msg": wrong}
         arguments = self._task.args
         refuse_unknown(arguments, OPTIONS, "check_apps")
         try:
@@ -36,7 +38,7 @@ class ActionModule(ActionBase):
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
         except choice.ChoiceError as error:
-            return {**result, "failed": True, "msg": str(error), "mistakes": [str(error)]}
+            return {**result, "failed": True, "msg": str(error)}
         images = [app for app in apps if SERVERS[app["server"]].runtime == "image"]
         return {
             **result,

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.schema import nearest
-
 #: What stands for all apps; no app can have this name.
 ALL = "all"
 
@@ -91,8 +89,8 @@ def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
     if not set(wanted) <= set(fleet.here):
         unknown = [name for name in wanted if name not in fleet.names]
         if unknown:
-            hints = {name: nearest(name, fleet.names) for name in unknown}
-            mistakes = "; ".join(name + (hint if hint.startswith(", did") else "") for name, hint in hints.items())
+            hints = {name: difflib.get_close_matches(name, fleet.names, 1, 0.6) for name in unknown}
+            mistakes = ", ".join(name + (f" (did you mean {hint[0]}?)" if hint else "") for name, hint in hints.items())
             raise ChoiceError(
                 f"No host of this run has an app of that name: {mistakes}. Apps here: {', '.join(fleet.names)}. Nothing was"
                 " touched."

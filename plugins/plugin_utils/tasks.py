@@ -15,19 +15,26 @@ from ansible_collections.flaskops.server.plugins.module_utils.schema import near
 OLDEST_CORE = (2, 19)
 
 
+def core_mistake(version: str = core_version) -> str:
+    """Say which ansible-core is needed and how to get it, where this one is too old; nothing where it is not."""
+    found = tuple(int(part) for part in version.split(".")[:2])
+    if found >= OLDEST_CORE:
+        return ""
+    oldest = ".".join(str(part) for part in OLDEST_CORE)
+    return (
+        f"flaskops.server needs ansible-core {oldest} or newer on the machine that runs the playbook, and this is"
+        f" {version}. Nothing was touched. Debian 13's package ansible-core is new enough; elsewhere:"
+        f" python3 -m venv ansible && ansible/bin/pip install 'ansible-core>={oldest}'"
+    )
+
+
 def require_core(version: str = core_version) -> None:
     """Refuse an ansible-core that is too old, in words: what fails there otherwise fails with a traceback.
 
-    :raises AnsibleActionFail: saying which one is needed and how to get it.
+    :raises AnsibleActionFail: with :func:`core_mistake`.
     """
-    found = tuple(int(part) for part in version.split(".")[:2])
-    if found < OLDEST_CORE:
-        oldest = ".".join(str(part) for part in OLDEST_CORE)
-        raise AnsibleActionFail(
-            f"flaskops.server needs ansible-core {oldest} or newer on the machine that runs the playbook, and this is"
-            f" {version}. Nothing was touched. Debian 13's package ansible-core is new enough; elsewhere:"
-            f" python3 -m venv ansible && ansible/bin/pip install 'ansible-core>={oldest}'"
-        )
+    if wrong := core_mistake(version):
+        raise AnsibleActionFail(wrong)
 
 
 def refuse_unknown(arguments: Mapping[str, Any], known: Sequence[str], task: str) -> None:

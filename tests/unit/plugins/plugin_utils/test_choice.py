@@ -44,7 +44,7 @@ def test_an_app_of_another_host_is_no_mistake() -> None:
 
 @pytest.mark.parametrize("host", list(FLEET))
 def test_an_unknown_name_is_refused_everywhere(host: str) -> None:
-    with pytest.raises(ChoiceError, match=r"zde, did you mean zed\?; foo\. Apps here: blog, wiki, zed\."):
+    with pytest.raises(ChoiceError, match=r"zde \(did you mean zed\?\), foo\. Apps here: blog, wiki, zed\."):
         choose(fleet(host), "zde,foo,blog", single=False)
 
 
