@@ -21,6 +21,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What is written and not complete yet; one that a dead run left is replaced.
 _UNFINISHED = ".{}.flaskops-new"
 
+#: What Python makes itself of the code.
+_BYTECODE = "__pycache__"
+
 #: Bytes that are read at once.
 _PIECE = 1 << 20
 
@@ -161,6 +164,8 @@ def _keep(source: int, target: int | None, below: str, copy: bool, owner: tuple[
     """
     for entry in sorted(os.scandir(source), key=lambda found: found.name):
         name, shown = entry.name, below + entry.name
+        if name == _BYTECODE:
+            continue
         if entry.is_dir(follow_symlinks=False):
             with _opened(name, source) as inner, contextlib.ExitStack() as stack:
                 found = None

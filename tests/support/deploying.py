@@ -50,6 +50,11 @@ class Run:
     output: str
     seconds: float
 
+    @property
+    def words(self) -> str:
+        """The output without the line breaks that the terminal's width makes."""
+        return " ".join(self.output.split())
+
 
 class Playbook:
     """One of the shipped playbooks, running against the scenario's hosts."""

@@ -75,6 +75,8 @@ def test_a_path_below_another_is_folded_into_it(given: list[str], kept: list[str
 
 def test_the_codes_own_files_are_copied_on_the_first_deploy(app: Path, shared: Path) -> None:
     write(app, instance__config="c", instance__seeds__one="1", shop="s")
+    (app / "instance/__pycache__").mkdir()
+    (app / "instance/__pycache__/config.pyc").touch()
     (app / "instance/run").write_text("#!/bin/sh\n")
     (app / "instance/run").chmod(0o755)
     (app / "instance/current").symlink_to("seeds/one")
