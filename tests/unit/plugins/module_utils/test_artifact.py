@@ -343,7 +343,7 @@ def test_a_filter_of_git_lfs_is_not_run(tree: Path, cache: Path, monkeypatch: py
         monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", name)
         monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
     monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
-    with pytest.raises(SourceError, match="logo.png"):
+    with pytest.raises(SourceError, match="is in Git LFS"):
         build(source, cache)
 
 
