@@ -356,7 +356,9 @@ def _context(bundle: Bundle) -> Iterator[Path]:
         (needs / "app.txt").write_text(text)
         (needs / "app.options").write_text("--no-deps\n" if needed.locked else "")
         # What pip check says of the project itself, which is the code and not installed, where a lock's packages need it.
-        (needs / "passed-over").write_text(f" requires {needed.itself}, which is not installed.\n" if needed.itself else "")
+        (needs / "passed-over").write_text(
+            f" requires {needed.itself}, which is not installed.\n" if needed.itself else ""
+        )
         (needs / "server.txt").write_text("".join(f"{item}\n" for item in missing))
         (bundle.staging / ".dockerignore").write_text("*\n!requirements\n!app\n")
         yield bundle.staging

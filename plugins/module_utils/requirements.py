@@ -30,7 +30,7 @@ _UNREAD = {
     "conda-lock.yml": _PIP_LIST,
 }
 # Beside a pyproject.toml with a [project] table these describe a workplace; alone they are all that there is.
-_UNREAD_ALONE = {name: _PIP_LIST for name in ("environment.yml", "environment.yaml")}
+_UNREAD_ALONE = dict.fromkeys(("environment.yml", "environment.yaml"), _PIP_LIST)
 _NOT_FOR_SERVING = re.compile(
     r"(?i)(?<![a-z])(?:dev|develop|development|tests?|testing|docs?|lint|linting|ci|types?|typing|build|bench)(?![a-z])"
 )
@@ -271,6 +271,8 @@ def _toml(root: str, name: str) -> dict[str, Any]:
 
 def _declares(project: Mapping[str, Any], name: str) -> bool:
     """Whether a pyproject.toml has a [project] table; one that only another tool understands is refused."""
+    if not isinstance(project.get("project", {}), dict):
+        raise RequirementsError(f"project of {name} is not a table.")
     own = _table(project, "project")
     # Poetry reads its own table where [project] states no dependencies, and one beside it otherwise.
     stated = {"dependencies", "optional-dependencies"} & {*own, *(own.get("dynamic") or ())}
@@ -311,7 +313,7 @@ def _refuse_sources(
 
     :param index_chosen: the app's options say where packages come from.
     """
-    taken = {normalised(match[0]) for item in wanted if not _foreign(item) and (match := re.match(_NAME, item))}
+    taken = {normalised(match[0]) for item in wanted if not foreign(item) and (match := re.match(_NAME, item))}
     sources = _table(project, "tool", "uv", "sources")
     if uv := _elsewhere(sources, taken, extras, index_chosen):
         advice = "Add a uv.lock ('uv lock' writes it), which says where each of them comes from."
@@ -367,15 +369,15 @@ def _elsewhere(table: Mapping[str, Any], taken: set[str], extras: Sequence[str],
             continue
         if "extra" in entry and normalised(str(entry["extra"])) not in chosen:
             continue
-        if normalised(name) in taken and not _foreign(f";{entry.get('marker') or entry.get('markers') or ''}"):
+        if normalised(name) in taken and not foreign(f";{entry.get('marker') or entry.get('markers') or ''}"):
             found.add(name)
     return sorted(found)
 
 
-def _foreign(requirement: str) -> bool:
+def foreign(requirement: str) -> bool:
     """Whether a requirement's marker names another operating system and nothing else.
 
-    >>> _foreign("pywin32; sys_platform == 'win32'"), _foreign("uvloop; sys_platform != 'win32'")
+    >>> foreign("pywin32; sys_platform == 'win32'"), foreign("uvloop; sys_platform != 'win32'")
     (True, False)
     """
     marker = requirement.partition(";")[2].strip()

@@ -33,6 +33,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.requirements impor
     dependencies,
     find,
     flattened,
+    foreign,
     index_packages,
     local_target,
     logical_lines,
@@ -625,9 +626,10 @@ class _Build:
         stated = index_packages(self.app, self.req.files[0], explicit=self.reader == "uv")
         found: dict[str, str] = {}
         for line in logical_lines(exported) if stated else ():
-            if pin := re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line):
-                if index := stated.get((normalised(pin[1]), pin[2])):
-                    found[pin[1]] = index
+            pin = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line)
+            index = stated.get((normalised(pin[1]), pin[2])) if pin else None
+            if pin and index and not foreign(line.partition(" --hash")[0]):
+                found[pin[1]] = index
         if found:
             raise VirtualenvError(
                 f"{self.req.file} takes {', '.join(found)} from the index {', '.join(sorted(set(found.values())))}, which "

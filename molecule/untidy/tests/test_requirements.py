@@ -54,7 +54,9 @@ def app(name: str, directory: Path, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def project(name: str, *needs: str) -> str:
-    return f'[project]\nname = "{name}"\nversion = "99"\nrequires-python = ">=3.11"\ndependencies = {json.dumps(needs)}\n'
+    return (
+        f'[project]\nname = "{name}"\nversion = "99"\nrequires-python = ">=3.11"\ndependencies = {json.dumps(needs)}\n'
+    )
 
 
 def test_a_lock_that_is_not_read_is_refused_and_its_export_is_not(tmp_path: Path) -> None:

@@ -227,9 +227,7 @@ def test_packages_of_the_apps_own_tree_come_with_the_requirements(host: Host) ->
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_a_lock_is_all_that_pip_installs_of_the_app(
-    host: Host, monkeypatch: pytest.MonkeyPatch, locked: bool
-) -> None:
+def test_a_lock_is_all_that_pip_installs_of_the_app(host: Host, monkeypatch: pytest.MonkeyPatch, locked: bool) -> None:
     text = virtualenv.Text("plugin==1 --hash=sha256:aa\n", locked, "shop" if locked else "")
     monkeypatch.setattr(virtualenv, "requirements_text", lambda code, python: text)
     host.image.build(host.bundle({}))
@@ -256,7 +254,9 @@ def test_the_recipe_checks_what_pip_installed(tmp_path: Path, said: str, code: i
     recipe = (ROOT / "roles/container/templates/serve/Containerfile.j2").read_text()
     options = {"python": {"require_hashes": False}, "checks": {"pip_check": True}, "name": "shop"}
     rendered = Environment().from_string(recipe).render(app=options, container_base_image="x")
-    step = re.findall(r"^RUN (?:--mount=\S+ )+\\\n(.*?)\n\n", rendered, re.MULTILINE | re.DOTALL)[0].replace("\\\n", "\n")
+    step = re.findall(r"^RUN (?:--mount=\S+ )+\\\n(.*?)\n\n", rendered, re.MULTILINE | re.DOTALL)[0].replace(
+        "\\\n", "\n"
+    )
     needs = tmp_path / "requirements"
     needs.mkdir()
     (needs / "app.options").write_text("--no-deps\n")

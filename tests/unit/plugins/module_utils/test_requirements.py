@@ -185,6 +185,7 @@ def test_wheels_of_the_app_are_part_of_the_digest(tmp_path: Path) -> None:
         ({"pyproject.toml": "[tool.x]"}, {"requirements": "pyproject.toml"}, r"no \[project\] table"),
         ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'"}, {}, "poetry export"),
         ({"pyproject.toml": "[project"}, {}, "not valid TOML"),
+        ({"pyproject.toml": "project = 1"}, {}, "project of pyproject.toml is not a table"),
         ({"pyproject.toml": "[project]\ndynamic = ['dependencies']"}, {}, "build backend"),
         ({"pyproject.toml": "[project]\ndependencies = 'x'"}, {}, "not a list of strings"),
         ({"pyproject.toml": PROJECT}, {"extras": ["mial"]}, "defines all, mail, post-gres. Did you mean 'mail'"),
@@ -270,13 +271,21 @@ SETUP = "from setuptools import setup\nsetup(name='shop', install_requires=['fla
         ({"environment.yml": "name: x\ndependencies:\n- flask\n"}, "environment.yml", "pip list --format=freeze"),
         ({"setup.py": SETUP}, "setup.py", "a requirements.txt with one line, '.'"),
         ({"setup.cfg": "[options]\ninstall_requires = flask\n"}, "setup.cfg", "one line, '.'"),
-        ({"setup.cfg": "[metadata]\nname = shop\n", "pyproject.toml": "[build-system]\n"}, "setup.cfg", "one line, '.'"),
+        (
+            {"setup.cfg": "[metadata]\nname = shop\n", "pyproject.toml": "[build-system]\n"},
+            "setup.cfg",
+            "one line, '.'",
+        ),
         ({"setup.py": SETUP, "pyproject.toml": "[tool.black]\n"}, "setup.py", "one line, '.'"),
         ({"pyproject.toml": "[tool.flit.metadata]\nmodule = 'shop'\n"}, "pyproject.toml", "one line, '.'"),
         ({"requirements/prod.txt": "", "requirements/dev.txt": ""}, "requirements/prod.txt,", "file or a list"),
         ({"requirements.in": ""}, "requirements.in", "a file or a list"),
         ({"pylock.prod.toml": "", "pyproject.toml": STATIC}, "pylock.prod.toml", "a file or a list"),
-        ({"requirements-prod.txt": "", "pyproject.toml": "[project]\nname = 'x'"}, "requirements-prod.txt", "a file or"),
+        (
+            {"requirements-prod.txt": "", "pyproject.toml": "[project]\nname = 'x'"},
+            "requirements-prod.txt",
+            "a file or",
+        ),
     ],
 )
 def test_what_is_not_read_is_refused(tmp_path: Path, files: dict[str, str], named: str, advice: str) -> None:
@@ -321,7 +330,7 @@ def test_what_is_read_or_says_nothing_is_not_refused(tmp_path: Path, files: dict
 
 def test_a_lock_of_another_tool_that_is_named_says_what_writes_one(tmp_path: Path) -> None:
     put(tmp_path, "poetry.lock")
-    with pytest.raises(RequirementsError, match="poetry export -f requirements.txt"):
+    with pytest.raises(RequirementsError, match=r"poetry export -f requirements\.txt"):
         find(tmp_path, {"requirements": "poetry.lock"})
 
 
@@ -346,7 +355,11 @@ OPTIONAL = '[project.optional-dependencies]\nmail = ["h11"]\n'
         ('[tool.poetry.dependencies]\nh-1-1 = { path = "libs/h11", develop = true }\n', {}, r"\[tool\.poetry\]"),
         ('[tool.poetry.dependencies]\nh-1-1 = [{ git = "x", python = ">3" }]\n', {}, "takes h-1-1 from"),
         ('[tool.poetry.group.main.dependencies]\nh-1-1 = { source = "acme" }\n', {}, "takes h-1-1 from"),
-        ('[[tool.poetry.source]]\nname = "acme"\nurl = "https://u:hunter2@h/simple"\n', {}, r"tool\.poetry\.source.*acme"),
+        (
+            '[[tool.poetry.source]]\nname = "acme"\nurl = "https://u:hunter2@h/simple"\n',
+            {},
+            r"tool\.poetry\.source.*acme",
+        ),
         ('[[tool.pdm.source]]\nname = "acme"\nurl = "https://h/simple"\n', {}, r"tool\.pdm\.source.*python\.index_url"),
     ],
 )
@@ -376,7 +389,10 @@ def test_packages_from_elsewhere_are_refused(tmp_path: Path, more: str, python: 
         ('[tool.poetry.dependencies]\nflask = { extras = ["async"], allow-prereleases = true }\n', {}),
         # Indexes for what names them alone, the usual one, and where the inventory says which one.
         ('[[tool.poetry.source]]\nname = "acme"\nurl = "https://h"\npriority = "explicit"\n', {}),
-        ('[[tool.poetry.source]]\nname = "PyPI"\n[[tool.pdm.source]]\nname = "pypi"\nurl = "https://pypi.org/simple"\n', {}),
+        (
+            '[[tool.poetry.source]]\nname = "PyPI"\n[[tool.pdm.source]]\nname = "pypi"\nurl = "https://pypi.org/simple"\n',
+            {},
+        ),
         ('[[tool.pdm.source]]\nname = "acme"\nurl = "https://h/simple"\n', {"index_url": "https://h/simple"}),
         (UV + 'flask = { index = "acme" }\n', {"index_url": "https://h/simple"}),
         ("[tool.uv]\nsources = 1\n[tool.poetry]\ngroup = []\nsource = 'x'\n", {}),
@@ -404,7 +420,10 @@ def test_dependencies_in_poetrys_table_beside_a_project_that_states_none(tmp_pat
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ({"pyproject.toml": project("acme", more='[[tool.uv.index]]\nname = "acme"\nurl = "https://h"\n')}, "uv (acme)"),
+        (
+            {"pyproject.toml": project("acme", more='[[tool.uv.index]]\nname = "acme"\nurl = "https://h"\n')},
+            "uv (acme)",
+        ),
         ({"pyproject.toml": project("acme", more='[tool.uv]\nextra-index-url = ["https://h"]\n')}, "extra-index-url"),
         ({"pyproject.toml": project("acme", more='[tool.uv.pip]\nindex-url = "https://h"\n')}, "uv (index-url)"),
         ({"pyproject.toml": project("acme"), "uv.toml": '[[index]]\nname = "acme"\nurl = "https://h"\n'}, "uv (acme)"),

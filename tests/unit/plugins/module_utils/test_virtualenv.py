@@ -266,7 +266,16 @@ def test_a_uv_lock(quick: Site) -> None:
 
 def lock(site: Site, *words: str) -> None:
     """Have uv lock the app, from its wheels alone."""
-    command = [str(UV), "lock", "--quiet", "--offline", "--find-links", str(site.wheels), "--python", "/usr/bin/python3"]
+    command = [
+        str(UV),
+        "lock",
+        "--quiet",
+        "--offline",
+        "--find-links",
+        str(site.wheels),
+        "--python",
+        "/usr/bin/python3",
+    ]
     env = {**os.environ, "UV_CACHE_DIR": site.env["UV_CACHE_DIR"]}
     subprocess.run([*command, *(words or ("--no-index",))], cwd=site.app, env=env, check=True)
 
@@ -293,7 +302,9 @@ def test_a_lock_is_all_that_is_installed_of_the_app(quick: Site) -> None:
 @pytest.mark.skipif(UV is None, reason="uv is not installed")
 def test_a_lock_without_a_package_that_another_one_needs_is_refused(quick: Site) -> None:
     quick.server = []
-    quick.put("pyproject.toml", shop("flusk", more='[tool.uv]\noverride-dependencies = ["werk; sys_platform == \'win32\'"]\n'))
+    quick.put(
+        "pyproject.toml", shop("flusk", more="[tool.uv]\noverride-dependencies = [\"werk; sys_platform == 'win32'\"]\n")
+    )
     lock(quick)
     with pytest.raises(VirtualenvError, match=r"those of uv\.lock: 'checks: {pip_check: false}' accepts") as caught:
         quick.ensure()
@@ -336,7 +347,17 @@ def test_a_member_of_a_workspace_is_copied_and_not_linked(quick: Site, file: str
     else:
         lock(quick)
     if file == "pylock.toml":
-        words = [str(UV), "export", "--quiet", "--frozen", "--offline", "--format", "pylock.toml", "--output-file", file]
+        words = [
+            str(UV),
+            "export",
+            "--quiet",
+            "--frozen",
+            "--offline",
+            "--format",
+            "pylock.toml",
+            "--output-file",
+            file,
+        ]
         subprocess.run(words, cwd=quick.app, check=True)
         assert "editable = true" in (quick.app / file).read_text()
         # A directory of wheels is no index: of those that come from it a pylock.toml has no address.
@@ -397,7 +418,9 @@ def locked_from_an_index(site: Site, more: str = "") -> None:
 @pytest.mark.skipif(UV is None, reason="uv is not installed")
 def test_a_lock_with_an_index_of_its_own_says_so(quick: Site) -> None:
     locked_from_an_index(quick, "explicit = true\n")
-    with pytest.raises(VirtualenvError, match=r"uv\.lock takes flusk from the index acme, .*python\.index_url") as caught:
+    with pytest.raises(
+        VirtualenvError, match=r"uv\.lock takes flusk from the index acme, .*python\.index_url"
+    ) as caught:
         quick.ensure(offline=False)
     assert "hunter2" not in str(caught.value)
     assert quick.left() == []
