@@ -63,6 +63,17 @@ _MTIME_RANGE = 40 * 365 * 86_400
 _LARGE = 16 * 1024 * 1024  # bytes; larger files are streamed, not read at once
 _KEEP_ARTIFACTS = 30 * 86_400  # seconds that an unused tarball stays in the cache
 
+# Part of the key of a tarball that is remembered: raise it when more sources are refused than before.
+_REFUSALS = 2
+
+# What Git LFS puts in a file's place (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md): short lines of key and
+# value, the version first, the content's digest among them. The other versions are those from before its release.
+_POINTER_BYTES = 1024
+_POINTER = re.compile(
+    rb"version (?:https://git-lfs\.github\.com/spec/v1|https://hawser\.github\.com/spec/v1|http://git-media\.io/v/2)\r?\n"
+    rb"(?:[a-z0-9.-]+ [^\r\n]*\r?\n)*?oid sha256:[0-9a-f]+(?:\r?\n[a-z0-9.-]+ [^\r\n]*)*(?:\r?\n)?"
+)
+
 _GIT_LOCAL_ENV = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -433,8 +444,9 @@ def _pack(root: Path, names: Iterable[str], source: Mapping[str, Any], facts: di
         with os.fdopen(handle, "wb") as file:
             out = _Hashing(file)
             with tarfile.open(mode="w|", fileobj=out, format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
-                for name in chosen:
-                    _add(tar, real, name)
+                pointers = [name for name in chosen if _add(tar, real, name)]
+        if pointers:
+            raise _large_files_missing(pointers, str(facts["kind"]))
         sha256 = out.sha256.hexdigest()
         path = artifacts / f"{sha256}.tar"
         if path.exists():
@@ -449,8 +461,25 @@ def _pack(root: Path, names: Iterable[str], source: Mapping[str, Any], facts: di
     return Artifact(path, sha256, facts)
 
 
-def _add(tar: tarfile.TarFile, root: str, name: str) -> None:
-    """Add the file or link ``name`` of ``root``, with nothing of this machine in its header."""
+def _large_files_missing(pointers: Sequence[str], kind: str) -> SourceError:
+    shown = ", ".join(pointers[:5]) + (f" and {len(pointers) - 5} more" if len(pointers) > 5 else "")
+    advice = {
+        "git": "source.git does not fetch them: deploy a checkout in which 'git lfs pull' was run with source.path",
+        "path": "Run 'git lfs pull' there and deploy again",
+        "archive": "Make the archive from a checkout in which 'git lfs pull' was run",
+    }
+    return SourceError(
+        f"{len(pointers)} file{'s' if len(pointers) > 1 else ''} of the source {'are' if len(pointers) > 1 else 'is'} in Git "
+        f"LFS and not here ({shown}): visitors would get the short text that stands in {'their' if len(pointers) > 1 else 'its'} "
+        f"place. {advice.get(kind, advice['path'])}, or list what the app does not need in source.exclude."
+    )
+
+
+def _add(tar: tarfile.TarFile, root: str, name: str) -> bool:
+    """Add the file or link ``name`` of ``root``, with nothing of this machine in its header.
+
+    :returns: whether it is a pointer of Git LFS in place of the file.
+    """
     path = os.path.join(root, name)
     info = tarfile.TarInfo(name)
     try:
@@ -464,7 +493,7 @@ def _add(tar: tarfile.TarFile, root: str, name: str) -> None:
             info.type, info.linkname, info.mode = tarfile.SYMTYPE, target, 0o777
             info.mtime = _mtime(hashlib.sha256(os.fsencode(target)))
             tar.addfile(info)
-            return
+            return False
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             info.mode = 0o755 if status.st_mode & 0o100 else 0o644
@@ -477,6 +506,8 @@ def _add(tar: tarfile.TarFile, root: str, name: str) -> None:
                 data = file.read()
                 info.mtime, info.size = _mtime(hashlib.sha256(data)), len(data)
                 tar.addfile(info, _Once(data))  # type: ignore[arg-type]
+                return len(data) <= _POINTER_BYTES and data.startswith(b"version ") and bool(_POINTER.fullmatch(data))
+            return False
     except (FileNotFoundError, PermissionError) as error:
         raise SourceError(f"The file {name} of the source cannot be read: {error.strerror}.") from error
 
@@ -562,6 +593,8 @@ class _Mirror:
         self.url, header = _without_credentials(url)
         self.path = cache / "git" / f"{_key('git', self.shown)[:16]}.git"
         self.env = _git_env()
+        # Its filter, where it is installed, would look for a remote that the mirror does not have.
+        self.env["GIT_LFS_SKIP_SMUDGE"] = "1"
         config = {
             "core.autocrlf": "false",
             "core.eol": "lf",
@@ -697,7 +730,7 @@ def _from_git(source: Mapping[str, Any], cache: Path) -> Artifact:
         facts = {"kind": "git", "url": mirror.shown, "version": version or "HEAD", "commit": commit}
         if source.get("subdir"):
             facts["subdir"] = str(source["subdir"])
-        key = _key("git", mirror.shown, commit, _selection(source))
+        key = _key("git", mirror.shown, commit, _selection(source), _REFUSALS)
         if sha256 := _remembered(cache, key):
             return Artifact(cache / "artifacts" / f"{sha256}.tar", sha256, facts)
         _refuse_submodules(mirror, commit, source)
@@ -775,7 +808,7 @@ def _from_archive(source: Mapping[str, Any], cache: Path) -> Artifact:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         facts["checksum"] = checksum or f"sha256:{digest}"
         facts["version"] = os.path.basename(urllib.parse.urlsplit(given).path if scheme else given)
-        key = _key("archive", digest, _selection(source))
+        key = _key("archive", digest, _selection(source), _REFUSALS)
         if source.get("subdir"):
             facts["subdir"] = str(source["subdir"])
         if sha256 := _remembered(cache, key):

@@ -340,7 +340,8 @@ def _context(bundle: Bundle) -> Iterator[Path]:
     needs.mkdir()
     try:
         code = bundle.staging / "app"
-        text = virtualenv.requirements_text(code, bundle.app["python"])
+        needed = virtualenv.requirements_text(code, bundle.app["python"])
+        text = needed.text
         if str(code.resolve()) in text:
             # Packages of the app's own tree are installed from a copy that comes with the requirements.
             shutil.copytree(code, needs / "code", symlinks=True)
@@ -353,6 +354,11 @@ def _context(bundle: Bundle) -> Iterator[Path]:
                 "its hash"
             )
         (needs / "app.txt").write_text(text)
+        (needs / "app.options").write_text("--no-deps\n" if needed.locked else "")
+        # What pip check says of the project itself, which is the code and not installed, where a lock's packages need it.
+        (needs / "passed-over").write_text(
+            f" requires {needed.itself}, which is not installed.\n" if needed.itself else ""
+        )
         (needs / "server.txt").write_text("".join(f"{item}\n" for item in missing))
         (bundle.staging / ".dockerignore").write_text("*\n!requirements\n!app\n")
         yield bundle.staging

@@ -18,6 +18,23 @@ from typing import Any
 
 ORDER = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 
+# Locks of other tools, and the manifest of one: what writes them as a file that is read.
+_PIP_LIST = "'pip list --format=freeze > requirements.txt', run in that environment"
+_UNREAD = {
+    "poetry.lock": "'poetry export -f requirements.txt -o requirements.txt' (from the plugin poetry-plugin-export)",
+    "pdm.lock": "'pdm export -f requirements -o requirements.txt --prod'",
+    "Pipfile.lock": "'pipenv requirements > requirements.txt'",
+    "Pipfile": "'pipenv lock && pipenv requirements > requirements.txt'",
+    "requirements.lock": "\"grep -v '^-e' requirements.lock > requirements.txt\"",
+    "pixi.lock": _PIP_LIST,
+    "conda-lock.yml": _PIP_LIST,
+}
+# Beside a pyproject.toml with a [project] table these describe a workplace; alone they are all that there is.
+_UNREAD_ALONE = dict.fromkeys(("environment.yml", "environment.yaml"), _PIP_LIST)
+_NOT_FOR_SERVING = re.compile(
+    r"(?i)(?<![a-z])(?:dev|develop|development|tests?|testing|docs?|lint|linting|ci|types?|typing|build|bench)(?![a-z])"
+)
+
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", "node_modules", "build", "dist"})
 _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(?P<file>\S.*)")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s+|=)(?P<target>\S.*)")
@@ -38,6 +55,7 @@ class Requirements:
     :ivar files: the same as ``file``, one by one.
     :ivar constraints: the constraints file, relative to the app, or None.
     :ivar editable: a requirements file asks for an editable install.
+    :ivar pip_ignores: what pip, other than uv, would not read: a sentence for the user, empty where there is nothing.
     """
 
     kind: str
@@ -46,17 +64,20 @@ class Requirements:
     files: tuple[str, ...] = ()
     constraints: str | None = None
     editable: bool = False
+    pip_ignores: str = ""
 
 
 def find(app: Path, python: Mapping[str, Any]) -> Requirements:
     """Return the requirements of the app in the directory ``app``.
 
     ``python.requirements`` names a file or several; otherwise the first of ``ORDER`` that the app has is taken (a
-    ``pyproject.toml`` only when it declares dependencies).
+    ``pyproject.toml`` only when it declares dependencies). What would be passed over, such as another tool's lock, is
+    refused.
 
-    :param python: the app's python options; ``requirements``, ``extras``, ``constraints``, ``require_hashes`` and
-        ``find_links`` are read here.
-    :raises RequirementsError: a file is missing, malformed or leads out of the app, or options contradict it.
+    :param python: the app's python options; ``requirements``, ``extras``, ``constraints``, ``require_hashes``,
+        ``find_links``, ``index_url`` and ``offline`` are read here.
+    :raises RequirementsError: a file is missing, malformed or leads out of the app, options contradict it, or it says
+        something about the packages that would be ignored.
     """
     app = Path(app)
     root = os.path.realpath(app)
@@ -88,12 +109,22 @@ def find(app: Path, python: Mapping[str, Any]) -> Requirements:
     if python.get("constraints"):
         constraints = _relative(root, str(python["constraints"]), "python.constraints")
 
+    index_chosen = bool(python.get("index_url") or python.get("offline"))
+    pip_ignores = ""
     tree = _Reading(root)
     if kind == "requirements.txt":
         for name in files:
             tree.requirements(name)
+        pip_ignores = _sources_of(root, tree.projects)
     elif kind == "pyproject.toml":
-        tree.add("dependencies", json.dumps(dependencies(app, files[0], extras)).encode())
+        wanted = dependencies(app, files[0], extras)
+        _refuse_sources(_toml(root, files[0]), files[0], wanted, extras, index_chosen)
+        if wanted and not index_chosen and (names := _indexes(root, files[0])):
+            pip_ignores = f"{files[0]} states package indexes for uv ({', '.join(names)})"
+        tree.add("dependencies", json.dumps(wanted).encode())
+        for line in wanted:
+            if target := local_target(line):
+                tree.local(os.path.join(os.path.dirname(files[0]), target), files[0])
     elif kind != "none":
         tree.lock(files[0])
     if kind == "uv.lock":
@@ -109,16 +140,69 @@ def find(app: Path, python: Mapping[str, Any]) -> Requirements:
         files=files,
         constraints=constraints,
         editable=tree.editable,
+        pip_ignores=pip_ignores,
     )
 
 
 def _discover(root: str) -> tuple[str, tuple[str, ...]]:
     for name in ORDER:
         if os.path.isfile(os.path.join(root, name)):
-            if name == "pyproject.toml" and not _declares(_toml(root, name), name):
-                continue
+            if name == "pyproject.toml":
+                _refuse_unread(root, _UNREAD)
+                project = _toml(root, name)
+                if not _declares(project, name):
+                    continue
+                empty = not {"dependencies", "optional-dependencies"} & _table(project, "project").keys()
+                _refuse_unnamed(root, r"require|^pylock\." if empty else r"^pylock\.")
             return name, (name,)
+    _refuse_unread(root, _UNREAD | _UNREAD_ALONE)
+    for name in ("setup.py", "setup.cfg"):
+        if _is_manifest(root, name):
+            raise RequirementsError(
+                f"{name} of the app is not read, and there is nothing else to install from. Add a requirements.txt with "
+                "one line, '.' (a dot), which installs the app with what it needs (an empty one where it needs nothing), "
+                "or name a file in python.requirements."
+            )
+    _refuse_unnamed(root, r"require|^pylock\.")
     return "none", ()
+
+
+def _refuse_unread(root: str, unread: Mapping[str, str]) -> None:
+    """Refuse an app with another tool's lock or manifest: without it, other versions or nothing would be installed."""
+    there = [name for name in unread if os.path.isfile(os.path.join(root, name)) and _is_manifest(root, name)]
+    if there:
+        raise RequirementsError(
+            f"The app has {' and '.join(there)}, which {'is' if len(there) == 1 else 'are'} not read: other versions than "
+            f"those, or nothing at all, would be installed. {unread[there[0]]} writes a file that is read; add that to the "
+            "app. Or name a file in python.requirements: it alone then says what is installed."
+        )
+
+
+def _refuse_unnamed(root: str, pattern: str) -> None:
+    """Refuse an app with files to install from whose names match, but are not those that are looked for."""
+    there = sorted(
+        name
+        for name in _candidates(root)
+        if re.search(pattern, name, re.IGNORECASE) and not _NOT_FOR_SERVING.search(name)
+    )
+    if there:
+        raise RequirementsError(
+            f"The app has {', '.join(there)}, and a file of such a name is not looked for: nothing of it would be "
+            "installed. Name what is to be installed in python.requirements, a file or a list of files."
+        )
+
+
+def _is_manifest(root: str, name: str) -> bool:
+    """Whether a file says what to install: one of these names may be a linter's settings or the app's own module."""
+    signs = {
+        "setup.py": r"\b(setuptools|distutils|skbuild|pbr)\b",
+        "setup.cfg": r"(?m)^\[(metadata|options)\b",
+        "environment.yml": r"(?m)^dependencies\s*:",
+        "environment.yaml": r"(?m)^dependencies\s*:",
+    }
+    if not os.path.isfile(os.path.join(root, name)):
+        return False
+    return name not in signs or bool(re.search(signs[name], _text(root, name)))
 
 
 def _kind(name: str) -> str:
@@ -128,9 +212,11 @@ def _kind(name: str) -> str:
     if re.fullmatch(r"pylock(\.[^.]+)?\.toml", base):
         return "pylock.toml"
     if base.endswith((".lock", ".toml", ".cfg", ".yml", ".yaml")) or base in ("setup.py", "Pipfile"):
+        how = {**_UNREAD, **_UNREAD_ALONE}.get(base)
         raise RequirementsError(
             f"python.requirements names {name}, which is not a format that can be installed from: use one of "
             f"{', '.join(ORDER)} (requirements files may have any name that ends in .txt or .in)."
+            f"{f' {how} writes one.' if how else ''}"
         )
     return "requirements.txt"
 
@@ -184,15 +270,186 @@ def _toml(root: str, name: str) -> dict[str, Any]:
 
 
 def _declares(project: Mapping[str, Any], name: str) -> bool:
-    """Whether a pyproject.toml has a [project] table; one that only Poetry understands is refused."""
+    """Whether a pyproject.toml has a [project] table; one that only another tool understands is refused."""
+    if not isinstance(project.get("project", {}), dict):
+        raise RequirementsError(f"project of {name} is not a table.")
+    own = _table(project, "project")
+    # Poetry reads its own table where [project] states no dependencies, and one beside it otherwise.
+    stated = {"dependencies", "optional-dependencies"} & {*own, *(own.get("dynamic") or ())}
+    poetry = _table(project, "tool", "poetry")
+    of_poetry = {**_table(poetry, "group", "main", "dependencies"), **_table(poetry, "dependencies")}
     if "project" in project:
-        return True
-    if "dependencies" in (project.get("tool") or {}).get("poetry", {}):
+        of_poetry.pop("python", None)
+    if of_poetry and not stated:
         raise RequirementsError(
             f"{name} of the app states its dependencies in Poetry's own table, [tool.poetry]. Export them "
-            "('poetry export -o requirements.txt', from the plugin poetry-plugin-export) or move them to [project]."
+            f"({_UNREAD['poetry.lock']}) or move them to [project]."
         )
-    return False
+    if "project" not in project and _table(project, "tool", "flit", "metadata"):
+        raise RequirementsError(
+            f"{name} of the app states its dependencies in Flit's own table, [tool.flit]. Move them to [project], or add a "
+            "requirements.txt with one line, '.' (a dot), which installs the app with what it needs, or name a file in "
+            "python.requirements."
+        )
+    return "project" in project
+
+
+def _table(value: Any, *names: str) -> dict[str, Any]:
+    """Return the table at a path of names below ``value``, empty where there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """Return the tables of an array of tables."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _refuse_sources(
+    project: Mapping[str, Any], file: str, wanted: Sequence[str], extras: Sequence[str], index_chosen: bool
+) -> None:
+    """Refuse a pyproject.toml whose tables for uv, Poetry or PDM lead elsewhere than the package index for ``wanted``.
+
+    :param index_chosen: the app's options say where packages come from.
+    """
+    taken = {normalised(match[0]) for item in wanted if not foreign(item) and (match := re.match(_NAME, item))}
+    sources = _table(project, "tool", "uv", "sources")
+    if uv := _elsewhere(sources, taken, extras, index_chosen):
+        advice = "Add a uv.lock ('uv lock' writes it), which says where each of them comes from."
+        if "workspace" not in _table(project, "tool", "uv") and any(
+            isinstance(entry, dict) and entry.get("workspace") for _name, entry in _entries(sources)
+        ):
+            advice = (
+                "This is a member of a workspace, whose uv.lock ('uv lock' writes it) lies in a directory above: deploy the "
+                "whole workspace, without source.subdir."
+            )
+        raise RequirementsError(
+            f"{file} of the app takes {', '.join(uv)} from elsewhere by [tool.uv.sources], which is not read without a lock: "
+            f"whatever has that name in the package index would be installed. {advice}"
+        )
+    poetry = _table(project, "tool", "poetry")
+    tables = [_table(poetry, "dependencies")]
+    tables += [_table(poetry, "group", group, "dependencies") for group in _table(poetry, "group")]
+    if names := sorted({name for table in tables for name in _elsewhere(table, taken, extras, index_chosen)}):
+        raise RequirementsError(
+            f"{file} of the app takes {', '.join(names)} from elsewhere by [tool.poetry], which is not read: whatever has "
+            "that name in the package index would be installed. Add a requirements.txt that says where each comes from (a "
+            "path inside the app such as ./libs/name, or a URL), or move them to [tool.uv.sources] and add a uv.lock "
+            "('uv lock')."
+        )
+    for name in ("poetry", "pdm") if wanted and not index_chosen else ():
+        shown = [
+            str(item.get("name") or "without a name")
+            for item in _tables(_table(project, "tool", name).get("source"))
+            if item.get("url") and item.get("priority") != "explicit" and not _is_pypi(item["url"])
+        ]
+        if shown:
+            raise RequirementsError(
+                f"{file} of the app states package indexes in [[tool.{name}.source]] ({', '.join(shown)}), which is not "
+                "read: packages would come from the host's own index. Name the index in python.index_url, or state it in "
+                "[[tool.uv.index]] and add a uv.lock ('uv lock')."
+            )
+
+
+def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield name and entry of a table of sources, where a name may have a list of them."""
+    for name, value in table.items():
+        for entry in value if isinstance(value, list) else [value]:
+            yield name, entry
+
+
+def _elsewhere(table: Mapping[str, Any], taken: set[str], extras: Sequence[str], index_chosen: bool) -> list[str]:
+    """Return which packages of ``taken`` a table of sources leads elsewhere, on a host as ours and with ``extras``."""
+    keys = {"path", "file", "git", "url", "workspace"} | (set() if index_chosen else {"index", "source"})
+    chosen = {normalised(extra) for extra in extras}
+    found = set()
+    for name, entry in _entries(table):
+        if not isinstance(entry, dict) or not any(entry.get(key) for key in keys) or "group" in entry:
+            continue
+        if "extra" in entry and normalised(str(entry["extra"])) not in chosen:
+            continue
+        if normalised(name) in taken and not foreign(f";{entry.get('marker') or entry.get('markers') or ''}"):
+            found.add(name)
+    return sorted(found)
+
+
+def foreign(requirement: str) -> bool:
+    """Whether a requirement's marker names another operating system and nothing else.
+
+    >>> foreign("pywin32; sys_platform == 'win32'"), foreign("uvloop; sys_platform != 'win32'")
+    (True, False)
+    """
+    marker = requirement.partition(";")[2].strip()
+    return bool(
+        re.fullmatch(
+            r"(?:(?:sys_platform|platform_system|os_name)\s*==\s*['\"](?:win32|cygwin|darwin|nt|Windows|Darwin)['\"]"
+            r"|(?:sys_platform|platform_system)\s*!=\s*['\"](?:linux|Linux)['\"])",
+            marker,
+        )
+    )
+
+
+def _is_pypi(url: Any) -> bool:
+    return str(url).partition("://")[2].startswith("pypi.org/")
+
+
+def _indexes(root: str, file: str) -> list[str]:
+    """Return the package indexes that a pyproject.toml, or a uv.toml beside it, states for uv: names, or the option's."""
+    beside = os.path.join(os.path.dirname(file), "uv.toml")
+    tables = [_table(_toml(root, file), "tool", "uv")]
+    if os.path.isfile(os.path.join(root, beside)):
+        tables.append(_toml(root, beside))
+    found: dict[str, None] = {}
+    for table in tables:
+        for index in _tables(table.get("index")):
+            if not index.get("explicit") and not _is_pypi(index.get("url")):
+                found[str(index.get("name") or "without a name")] = None
+        for part in (table, _table(table, "pip")):
+            options = ("index-url", "extra-index-url", "find-links", "no-index")
+            found.update((option, None) for option in options if part.get(option))
+    return list(found)
+
+
+def _sources_of(root: str, projects: Iterable[str]) -> str:
+    """Return what to say of directories of the app, installed by a requirements file, that have sources for uv."""
+    for project in projects:
+        file = os.path.normpath(os.path.join(project, "pyproject.toml"))
+        if os.path.isfile(os.path.join(root, file)):
+            facts = _toml(root, file)
+            items = _table(facts, "project").get("dependencies") or []
+            taken = {normalised(match[0]) for item in items if (match := re.match(_NAME, str(item)))}
+            if names := _elsewhere(_table(facts, "tool", "uv", "sources"), taken, (), False):
+                return f"{file} takes {', '.join(names)} from elsewhere by [tool.uv.sources]"
+    return ""
+
+
+def index_packages(app: Path, file: str, explicit: bool) -> dict[tuple[str, str], str]:
+    """Return the packages of a uv.lock that come from an index which the pyproject.toml beside it states.
+
+    :param explicit: those alone of indexes that are ``explicit``; otherwise of all.
+    :returns: the index's name by name and version of the package.
+    """
+    root = os.path.realpath(app)
+    beside = os.path.join(os.path.dirname(file), "pyproject.toml")
+    if not os.path.isfile(os.path.join(root, beside)):
+        return {}
+
+    def same(url: Any) -> str:
+        return re.sub(r"//[^/@]*@", "//", str(url)).rstrip("/")
+
+    names = {
+        same(index.get("url")): str(index.get("name") or "without a name")
+        for index in _tables(_table(_toml(root, beside), "tool", "uv").get("index"))
+        if (index.get("explicit") or not explicit) and not _is_pypi(index.get("url"))
+    }
+    if not names:
+        return {}
+    return {
+        (normalised(package["name"]), str(package.get("version"))): names[url]
+        for package in _tables(_toml(root, file).get("package"))
+        if (url := same(_table(package, "source").get("registry"))) in names
+    }
 
 
 def dependencies(app: Path, file: str = "pyproject.toml", extras: Sequence[str] = ()) -> list[str]:
@@ -248,6 +505,11 @@ def requires_python(app: Path, file: str) -> str | None:
     """Return ``requires-python`` of a pyproject.toml, when it states one."""
     value = (_toml(str(app), file).get("project") or {}).get("requires-python")
     return str(value) if value else None
+
+
+def project_name(app: Path, file: str) -> str:
+    """Return the normalised name of the project of a pyproject.toml, empty where it states none."""
+    return normalised(str(_table(_toml(str(app), file), "project").get("name") or ""))
 
 
 def allows(specifier: str, version: str) -> bool:
@@ -381,6 +643,7 @@ class _Reading:
         self.root = root
         self.parts: dict[str, str] = {}
         self.editable = False
+        self.projects: list[str] = []
 
     def add(self, name: str, data: bytes) -> None:
         self.parts[name] = hashlib.sha256(data).hexdigest()
@@ -426,6 +689,7 @@ class _Reading:
         if os.path.isfile(path):
             self._file(path, name)
         elif os.path.isdir(path):
+            self.projects.append(name)
             for directory, directories, files in os.walk(path):
                 directories[:] = sorted(item for item in directories if item not in _SKIPPED)
                 for file in files:
@@ -446,7 +710,8 @@ class _Reading:
             data = file.read()
         self.add(name, data)
         # Parsing a large lock takes a while, and few have local packages.
-        if not re.search(rb"(?m)\b(?:editable|directory|path)\s*=\s*\"(?!\.\")|packages\.directory", data):
+        local = rb"(?m)\b(?:editable|directory|path)\s*=\s*[\"'](?!\.[\"'])|packages\.directory|\bdirectory\s*=\s*\{"
+        if not re.search(local, data):
             return
         base = os.path.dirname(name)
         lock = _toml(self.root, name)
@@ -455,7 +720,8 @@ class _Reading:
             for source in sources:
                 for key in ("editable", "directory", "path"):
                     target = source.get(key)
-                    if isinstance(target, str) and target != ".":
+                    # The project itself is installed from a pylock.toml, and left out of a uv.lock.
+                    if isinstance(target, str) and (target != "." or "packages" in lock):
                         self.local(os.path.join(base, target), name)
 
     def project(self, name: str) -> None:

@@ -33,7 +33,12 @@ from ansible_collections.flaskops.server.plugins.module_utils.requirements impor
     dependencies,
     find,
     flattened,
+    foreign,
+    index_packages,
+    local_target,
+    logical_lines,
     normalised,
+    project_name,
     requires_python,
 )
 
@@ -41,9 +46,10 @@ TOOLS = Path("/opt/flaskops/tools")
 INSTALLER_ENV = Path("/etc/flaskops/installer.env")
 UV_CACHE = Path("/var/cache/flaskops/uv")
 MARKER = "flaskops.json"
+LOCKS = ("uv.lock", "pylock.toml")
 
 # Part of every key: raise it when virtualenvs are built differently.
-FORMAT = 1
+FORMAT = 2
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = 3600  # seconds for one command of the installer; a large package may have to be compiled
@@ -273,6 +279,8 @@ def _environment(python: Mapping[str, Any], env: Mapping[str, str], app: Path) -
         "PIP_ROOT_USER_ACTION": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",
         "UV_CACHE_DIR": str(UV_CACHE),
+        # A link to the code leads to where the release is put together, and that is renamed.
+        "UV_NO_EDITABLE": "1",
         "UV_NO_PROGRESS": "1",
         "UV_PYTHON_DOWNLOADS": "never",
         "NO_COLOR": "1",
@@ -354,10 +362,22 @@ def ensure(
         raise VirtualenvError(f"{error.filename or venvs}: {error.strerror or error}", build.step) from error
 
 
-def requirements_text(app: Path, python: Mapping[str, Any], tools: Path = TOOLS) -> str:
-    """Return what an app needs as one requirements file, for an installer that is not this host's.
+@dataclass(frozen=True)
+class Text:
+    """What an app needs, as a requirements file for pip.
 
-    Paths in it that begin with ``app`` lead to packages of the app's own tree.
+    :ivar text: its content. Paths in it that begin with the app's directory lead to packages of the app's own tree.
+    :ivar locked: it comes from a lock, and is all that is to be installed.
+    :ivar itself: the name of the project, which a lock leaves out of it and which what it locks may depend on; or empty.
+    """
+
+    text: str
+    locked: bool = False
+    itself: str = ""
+
+
+def requirements_text(app: Path, python: Mapping[str, Any], tools: Path = TOOLS) -> Text:
+    """Return what an app needs as one requirements file, for a pip that is not this host's.
 
     :param app: the unpacked code.
     :param python: the app's python options.
@@ -374,9 +394,10 @@ def requirements_text(app: Path, python: Mapping[str, Any], tools: Path = TOOLS)
     with tempfile.TemporaryDirectory(prefix="flaskops-requirements-") as scratch:
         build = _Build(Path(scratch), "text", app, req, interpreter(), python, (), None, tools, False)
         build.scratch.mkdir()
-        build.need_uv()
+        build.reader = "pip"
+        build.refuse_unread()
         constraints = f"-c {app.resolve() / req.constraints}\n" if req.constraints else ""
-        return constraints + build.text()
+        return Text(constraints + build.text(), build.locked, build.itself())
 
 
 def tidy(venvs: Path) -> None:
@@ -455,6 +476,8 @@ class _Build:
         self.scratch = venvs / f".build-{name}.files"
         self.uv = tools / "bin" / "uv"
         self.installer = "uv" if os.access(self.uv, os.X_OK) else "pip"
+        self.reader = self.installer  # of the requirements
+        self.locked = req.kind in LOCKS
         self.env = _environment(python, installer_env() if env is None else env, app)
         self.secrets = credentials(self.env)
         self.step = "create"
@@ -474,7 +497,9 @@ class _Build:
         self.step = "install"
         wanted = self._wanted()
         if wanted:
-            self._install(wanted, self.req.constraints)
+            # A lock is complete. What its packages say they need is older than it, and may be overridden by it.
+            self._install([*(["--no-deps"] if self.locked else []), *wanted], self.req.constraints)
+        self._refuse_links()
         added = self._add_server()
         if self.pip_check:
             self.step = "check"
@@ -492,7 +517,7 @@ class _Build:
 
     def _refuse(self) -> None:
         """Refuse what cannot work before time is spent on it."""
-        self.need_uv()
+        self.refuse_unread()
         if self.req.kind in ("uv.lock", "pyproject.toml"):
             file = self.req.files[0]
             project = os.path.join(os.path.dirname(file), "pyproject.toml") if self.req.kind == "uv.lock" else file
@@ -504,13 +529,21 @@ class _Build:
                     "interpreter",
                 )
 
-    def need_uv(self) -> None:
-        """Refuse a lock that only uv reads, where there is no uv.
+    def refuse_unread(self) -> None:
+        """Refuse a lock that only uv reads, where there is no uv, and whatever else the installer would not read.
 
         :raises VirtualenvError: saying what to do.
         """
-        locks = ("uv.lock", "pylock.toml")
-        if self.req.kind in locks and self.installer != "uv":
+        # uv reads the settings of the app's top alone.
+        beside = self.req.kind == "pyproject.toml" and os.path.dirname(self.req.files[0])
+        if self.req.pip_ignores and (self.reader != "uv" or beside):
+            raise VirtualenvError(
+                f"{self.req.pip_ignores}, and what installs here ({self.reader}) would not read that: packages of the same "
+                "names would come from the host's own index. Add a requirements.txt that says where each comes from, as "
+                "'uv export -o requirements.txt' writes it, or name the index in python.index_url",
+                "install",
+            )
+        if self.req.kind in LOCKS and self.installer != "uv":
             raise VirtualenvError(
                 f"the app has a {self.req.file}, which only uv can install, and this host has no uv ({self.uv}). The "
                 "role python installs it; or name a requirements file in python.requirements ('uv export -o "
@@ -563,7 +596,10 @@ class _Build:
         return ""
 
     def _export(self, project: Path) -> str:
-        """Return a requirements file with hashes that says what the uv.lock of ``project`` says."""
+        """Return a requirements file with hashes that says what the uv.lock of ``project`` says, paths absolute.
+
+        :raises VirtualenvError: uv cannot read it, or packages come from an index that would not be asked for them.
+        """
         out = self.scratch / "exported.txt"
         command = [
             *(str(self.uv), "export", "--quiet", "--project", str(project), "--frozen", "--no-dev", "--no-header"),
@@ -575,7 +611,54 @@ class _Build:
         done = self._run(command, project)
         if done.returncode:
             raise self._error(f"{self.req.file} cannot be used", done.stdout)
-        return out.read_text(encoding="utf-8")
+        text = out.read_text(encoding="utf-8")
+        lines = []
+        for line in text.splitlines():
+            if (path := local_target(line)) and line.startswith(path) and not os.path.isabs(path):
+                line = os.path.normpath(project.resolve() / path) + line[len(path) :]
+            lines.append(f"{line}\n")
+        self._refuse_index("".join(lines))
+        return "".join(lines)
+
+    def _refuse_index(self, exported: str) -> None:
+        if self.python.get("index_url") or self.python.get("offline"):
+            return
+        stated = index_packages(self.app, self.req.files[0], explicit=self.reader == "uv")
+        found: dict[str, str] = {}
+        for line in logical_lines(exported) if stated else ():
+            pin = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line)
+            index = stated.get((normalised(pin[1]), pin[2])) if pin else None
+            if pin and index and not foreign(line.partition(" --hash")[0]):
+                found[pin[1]] = index
+        if found:
+            raise VirtualenvError(
+                f"{self.req.file} takes {', '.join(found)} from the index {', '.join(sorted(set(found.values())))}, which "
+                f"pyproject.toml states for uv's own commands alone, and {self.reader} would ask the host's index for it. "
+                "Name an index that has all packages in python.index_url"
+                + (", or take 'explicit' away from that index and lock again" if self.reader == "uv" else ""),
+                "install",
+            )
+
+    def itself(self) -> str:
+        """Return the normalised name of the project that a uv.lock belongs to and leaves out; empty without one."""
+        if self.req.kind != "uv.lock":
+            return ""
+        return project_name(self.app, os.path.join(os.path.dirname(self.req.files[0]), "pyproject.toml"))
+
+    def _refuse_links(self) -> None:
+        """Refuse packages that were installed as links to the code: an older uv than ours makes them where a lock asks."""
+        links = [
+            name
+            for name, _version, direct in self._distributions()
+            if direct and (json.loads(direct).get("dir_info") or {}).get("editable")
+        ]
+        if links:
+            raise VirtualenvError(
+                f"{self.req.file} installs {', '.join(sorted(links))} as links to the code (editable), which would lead "
+                "nowhere: the code is moved when it is complete. Ask for them without 'editable', or let the role python install "
+                "a newer uv",
+                "install",
+            )
 
     def _install(self, arguments: Sequence[str], constraints: str | None, *, hashes: bool | None = None) -> None:
         if constraints:
@@ -617,8 +700,17 @@ class _Build:
 
     def _check(self) -> None:
         done = self._run(self._pip("check"), self.app)
-        if done.returncode:
-            raise self._error("the installed packages do not agree with each other", done.stdout)
+        if not done.returncode:
+            return
+        # What the project adds to itself may depend on it; it is not installed, for it is the code.
+        itself = self.itself()
+        problems = [line for line in done.stdout.splitlines() if line.startswith("The package ")]
+        if itself and problems and all(_misses(line, itself) for line in problems):
+            return
+        what = "the installed packages do not agree with each other"
+        if self.locked:
+            what += f", and they are those of {self.req.file}: 'checks: {{pip_check: false}}' accepts them as they are locked"
+        raise self._error(what, done.stdout)
 
     def _compile(self) -> None:
         """Compile everything, with the paths that it will have."""
@@ -719,6 +811,16 @@ class _Build:
         if re.search(r"No space left on device|os error 28|Disk quota exceeded", said):
             return _full(self.venvs, self.step, output)
         return VirtualenvError(message, self.step, output)
+
+
+def _misses(problem: str, name: str) -> bool:
+    """Whether a line of 'uv pip check' says that a package needs the distribution ``name``, which is not installed.
+
+    >>> _misses("The package `plugin` requires `shop>=1`, but it's not installed", "shop")
+    True
+    """
+    needed = re.fullmatch(r"The package `[^`]+` requires `([^`]+)`, but it's not installed", problem.strip())
+    return needed is not None and distribution_name(needed[1]) == name
 
 
 def distribution_name(requirement: str) -> str:

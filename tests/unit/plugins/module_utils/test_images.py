@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -19,7 +20,9 @@ from ansible_collections.flaskops.server.plugins.module_utils.images import Imag
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import Bundle, RuntimeFault
 from ansible_collections.flaskops.server.plugins.module_utils.spec import resolve_one
+from jinja2 import Environment
 
+ROOT = Path(__file__).resolve().parents[4]
 DIGEST = f"registry.example.org/team/shop@sha256:{'d' * 64}"
 PASSWORD = "hunter2-hunter2"
 MINE = "localhost/flaskops/shop"
@@ -221,6 +224,51 @@ def test_packages_of_the_apps_own_tree_come_with_the_requirements(host: Host) ->
     assert "/requirements/code/lib" in context["requirements/app.txt"]
     assert str(host.root) not in context["requirements/app.txt"]
     assert context["requirements/code/lib/pyproject.toml"] == "[project]\n"
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_lock_is_all_that_pip_installs_of_the_app(host: Host, monkeypatch: pytest.MonkeyPatch, locked: bool) -> None:
+    text = virtualenv.Text("plugin==1 --hash=sha256:aa\n", locked, "shop" if locked else "")
+    monkeypatch.setattr(virtualenv, "requirements_text", lambda code, python: text)
+    host.image.build(host.bundle({}))
+    context = host.now()["built"]["context"]
+    assert context["requirements/app.txt"] == text.text
+    assert context["requirements/app.options"] == ("--no-deps\n" if locked else "")
+    # The server needs what it needs.
+    assert context["requirements/server.txt"] == "gunicorn==27.0.1\n"
+    # What pip check says: nothing for no lock, and for a lock that what depends on the project finds it in the code.
+    said = " requires shop, which is not installed.\n" if locked else ""
+    assert context["requirements/passed-over"] == said
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "passes"),
+    [
+        ("No broken requirements found.", 0, True),
+        ("plugin 1 requires shop, which is not installed.", 1, True),
+        ("plugin 1 requires webshop, which is not installed.", 1, False),
+        ("plugin 1 requires shop, which is not installed.\nb 1 has requirement c>2, but you have c 1.", 1, False),
+    ],
+)
+def test_the_recipe_checks_what_pip_installed(tmp_path: Path, said: str, code: int, passes: bool) -> None:
+    recipe = (ROOT / "roles/container/templates/serve/Containerfile.j2").read_text()
+    options = {"python": {"require_hashes": False}, "checks": {"pip_check": True}, "name": "shop"}
+    rendered = Environment().from_string(recipe).render(app=options, container_base_image="x")
+    step = re.findall(r"^RUN (?:--mount=\S+ )+\\\n(.*?)\n\n", rendered, re.MULTILINE | re.DOTALL)[0].replace(
+        "\\\n", "\n"
+    )
+    needs = tmp_path / "requirements"
+    needs.mkdir()
+    (needs / "app.options").write_text("--no-deps\n")
+    (needs / "passed-over").write_text(" requires shop, which is not installed.\n")
+    (tmp_path / "installer").write_text("")
+    script = step.replace("/requirements", str(needs)).replace("/run/secrets/installer", str(tmp_path / "installer"))
+    pip = f'pip() {{ echo "$*" >> {tmp_path}/calls; test "$1" = check || return 0; echo "{said}"; return {code}; }}\n'
+    done = subprocess.run(["sh", "-c", pip + script], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == passes, done
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0] == f"install --progress-bar=off --no-deps --requirement {needs}/app.txt"
+    assert calls[1] == f"install --progress-bar=off --requirement {needs}/server.txt"
 
 
 def test_a_build_that_fails_leaves_nothing_behind(host: Host) -> None:

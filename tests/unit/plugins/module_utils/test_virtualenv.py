@@ -264,6 +264,203 @@ def test_a_uv_lock(quick: Site) -> None:
     assert caught.value.step == "install"
 
 
+def lock(site: Site, *words: str) -> None:
+    """Have uv lock the app, from its wheels alone."""
+    command = [
+        str(UV),
+        "lock",
+        "--quiet",
+        "--offline",
+        "--find-links",
+        str(site.wheels),
+        "--python",
+        "/usr/bin/python3",
+    ]
+    env = {**os.environ, "UV_CACHE_DIR": site.env["UV_CACHE_DIR"]}
+    subprocess.run([*command, *(words or ("--no-index",))], cwd=site.app, env=env, check=True)
+
+
+def shop(*dependencies: str, more: str = "") -> str:
+    listed = ", ".join(f'"{item}"' for item in dependencies)
+    return f'[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = [{listed}]\n{more}'
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_a_lock_is_all_that_is_installed_of_the_app(quick: Site) -> None:
+    """The packages of a lock may depend on the project itself, which is the code and in no index."""
+    wheel(quick.wheels, "plugin", "1.0", "shop>=1", "werk")
+    quick.put("pyproject.toml", shop("plugin", "werk<2"))
+    lock(quick)
+    built = quick.ensure()
+    assert built.locked == ["plugin==1.0", "server==2.0", "werk==1.0"]
+    # Another package of that name would stand before the code.
+    wheel(quick.wheels, "shop", "1.5", "werk")
+    shutil.rmtree(quick.venvs)
+    assert quick.ensure().locked == ["plugin==1.0", "server==2.0", "werk==1.0"]
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_a_lock_without_a_package_that_another_one_needs_is_refused(quick: Site) -> None:
+    quick.server = []
+    quick.put(
+        "pyproject.toml", shop("flusk", more="[tool.uv]\noverride-dependencies = [\"werk; sys_platform == 'win32'\"]\n")
+    )
+    lock(quick)
+    with pytest.raises(VirtualenvError, match=r"those of uv\.lock: 'checks: {pip_check: false}' accepts") as caught:
+        quick.ensure()
+    assert caught.value.step == "check"
+    assert quick.ensure(pip_check=False).locked == ["flusk==1.0"]
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_a_lock_that_overrides_what_a_package_says_is_installed_as_locked(quick: Site) -> None:
+    wheel(quick.wheels, "flusk", "1.1", "werk>=2")
+    quick.put("pyproject.toml", shop("flusk", more='[tool.uv]\noverride-dependencies = ["werk==1.0"]\n'))
+    lock(quick)
+    assert quick.ensure(pip_check=False).locked == ["flusk==1.1", "server==2.0", "werk==1.0"]
+
+
+LIBRARY = """
+[project]
+name = "{name}"
+version = "1"
+dependencies = [{needs}]
+[build-system]
+requires = []
+build-backend = "build"
+backend-path = ["."]
+[tool.uv.sources]
+lib = {{ workspace = true }}
+"""
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+@pytest.mark.parametrize("file", ["uv.lock", "pylock.toml", "requirements.txt"])
+def test_a_member_of_a_workspace_is_copied_and_not_linked(quick: Site, file: str) -> None:
+    quick.put("pyproject.toml", '[tool.uv.workspace]\nmembers = ["web", "lib"]\n')
+    for name, needs in (("web", '"lib", "werk<2"'), ("lib", "")):
+        quick.put(f"{name}/pyproject.toml", LIBRARY.format(name=name, needs=needs))
+        quick.put(f"{name}/build.py", MEMBER)
+        quick.put(f"{name}/code/{name}.py", "import lib\n" if name == "web" else "")
+    if file == "requirements.txt":
+        quick.put(file, "./web\n")
+    else:
+        lock(quick)
+    if file == "pylock.toml":
+        words = [
+            str(UV),
+            "export",
+            "--quiet",
+            "--frozen",
+            "--offline",
+            "--format",
+            "pylock.toml",
+            "--output-file",
+            file,
+        ]
+        subprocess.run(words, cwd=quick.app, check=True)
+        assert "editable = true" in (quick.app / file).read_text()
+        # A directory of wheels is no index: of those that come from it a pylock.toml has no address.
+        text = (quick.app / file).read_text()
+        kept = [part for part in text.split("[[packages]]") if 'name = "werk"' not in part]
+        (quick.app / file).write_text("[[packages]]".join(kept))
+        (quick.app / "uv.lock").unlink()
+    built = quick.ensure(pip_check=file != "pylock.toml")
+    assert [line for line in built.locked if not line.startswith(("werk", "server"))] == ["lib==1", "web==1"]
+    shutil.rmtree(quick.app)
+    assert run(built.path / "bin/python", "-c", "import web; print(web.lib.__file__)").startswith(str(built.path))
+
+
+MEMBER = """
+import os, zipfile
+NAME = os.path.basename(os.getcwd())
+def pack(directory, name, text):
+    with zipfile.ZipFile(os.path.join(directory, f"{NAME}-1-py3-none-any.whl"), "w") as archive:
+        archive.writestr(name, text)
+        needs = "Requires-Dist: lib\\nRequires-Dist: werk<2\\n" if NAME == "web" else ""
+        archive.writestr(f"{NAME}-1.dist-info/METADATA", f"Metadata-Version: 2.1\\nName: {NAME}\\nVersion: 1\\n{needs}")
+        archive.writestr(f"{NAME}-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        files = [name, *(f"{NAME}-1.dist-info/{file}" for file in ("METADATA", "WHEEL", "RECORD"))]
+        archive.writestr(f"{NAME}-1.dist-info/RECORD", "".join(f"{file},,\\n" for file in files))
+    return f"{NAME}-1-py3-none-any.whl"
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    return pack(directory, f"{NAME}.py", open(f"code/{NAME}.py").read())
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    return pack(directory, f"{NAME}.pth", os.path.abspath("code"))
+"""
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_links_to_the_code_that_a_uv_makes_all_the_same_are_refused(
+    quick: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ("lib", "1", '{"url": "file:///x", "dir_info": {"editable": true}}')
+    monkeypatch.setattr(virtualenv._Build, "_distributions", lambda self: iter([found]))
+    quick.put("requirements.txt", "werk\n")
+    with pytest.raises(VirtualenvError, match=r"installs lib as links to the code"):
+        quick.ensure()
+    assert quick.left() == []
+
+
+INDEX = '[[tool.uv.index]]\nname = "acme"\nurl = "https://u:hunter2@acme.example.org/simple"\n'
+
+
+def locked_from_an_index(site: Site, more: str = "") -> None:
+    """Put an app there whose lock takes one package from a stated index, and one from none."""
+    site.put("pyproject.toml", shop("flusk", "werk", more=INDEX + more))
+    lock(site)
+    text = (site.app / "uv.lock").read_text()
+    kept = text.replace(f'registry = "{site.wheels}"', 'registry = "https://acme.example.org/simple/"', 1)
+    assert kept != text
+    (site.app / "uv.lock").write_text(kept)
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_a_lock_with_an_index_of_its_own_says_so(quick: Site) -> None:
+    locked_from_an_index(quick, "explicit = true\n")
+    with pytest.raises(
+        VirtualenvError, match=r"uv\.lock takes flusk from the index acme, .*python\.index_url"
+    ) as caught:
+        quick.ensure(offline=False)
+    assert "hunter2" not in str(caught.value)
+    assert quick.left() == []
+    # Where the inventory says what to install from, that holds for all of it.
+    assert "flusk==1.0" in quick.ensure(pip_check=False).locked
+
+
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
+def test_an_image_is_not_built_of_packages_of_an_index_that_pip_does_not_know(quick: Site) -> None:
+    locked_from_an_index(quick)
+    with pytest.raises(VirtualenvError, match=r"takes flusk from the index acme"):
+        virtualenv.requirements_text(quick.app, {}, quick.tools)
+    found = virtualenv.requirements_text(quick.app, {"index_url": "https://acme.example.org/simple"}, quick.tools)
+    assert (found.locked, found.itself) == (True, "shop")
+    assert "werk==2.0" in found.text
+
+
+@pytest.mark.skipif(not ENSUREPIP, reason="the system's Python has no ensurepip")
+def test_an_index_that_pip_does_not_read_is_refused(tmp_path: Path) -> None:
+    site = Site(tmp_path, "pip")
+    site.put("pyproject.toml", shop("werk", more=INDEX))
+    with pytest.raises(VirtualenvError, match=r"indexes for uv \(acme\), .*\(pip\) would not read") as caught:
+        site.ensure(offline=False)
+    assert caught.value.step == "install"
+    assert "werk==2.0" in site.ensure().locked
+
+
+def test_a_lock_below_the_top_leads_to_what_lies_beside_it(quick: Site) -> None:
+    quick.put("sub/pyproject.toml", shop("lib", more='[tool.uv.sources]\nlib = { path = "lib" }\n'))
+    quick.put("sub/lib/pyproject.toml", LIBRARY.format(name="lib", needs=""))
+    quick.put("sub/lib/build.py", MEMBER)
+    quick.put("sub/lib/code/lib.py", "where = 'sub'\n")
+    if UV is None:
+        pytest.skip("uv is not installed")
+    words = [str(UV), "lock", "--quiet", "--offline", "--project", "sub", "--python", "/usr/bin/python3"]
+    subprocess.run(words, cwd=quick.app, check=True)
+    built = quick.ensure(requirements="sub/uv.lock")
+    assert run(built.path / "bin/python", "-c", "import lib; print(lib.where)") == "sub"
+
+
 PROJECT = """
 [project]
 name = "shop"
