@@ -130,7 +130,7 @@ class Layout:
         gone = [f"{name} is gone" for name in files if not (home / name).is_file()]
         gone += [] if (home / "app").is_dir() else ["app is gone"]
         gone += [] if (home / "http.sock").is_symlink() else ["http.sock is gone"]
-        if (facts.get("venv") or (home / "venv").is_symlink()) and not _is_virtualenv(home / "venv"):
+        if (facts.get("venv") or (home / "venv").is_symlink()) and not is_virtualenv(home / "venv"):
             gone.append("its virtualenv is gone")
         # Releases of earlier versions do not say how many they had.
         if not gone and (lost := int(facts.get("files", 0)) - self.count(home)) > 0:
@@ -152,7 +152,7 @@ class Layout:
         )
 
 
-def _is_virtualenv(path: Path) -> bool:
+def is_virtualenv(path: Path) -> bool:
     """Say whether a virtualenv has its Python and its packages."""
     packages = [entry for site in path.glob("lib/python*/site-packages") for entry in site.iterdir()]
     return (path / "bin" / "python").exists() and bool(packages)

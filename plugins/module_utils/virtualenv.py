@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.layout import is_virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.requirements import (
     Requirements,
     allows,
@@ -408,10 +409,10 @@ def tidy(venvs: Path) -> None:
 
 
 def _known(final: Path, name: str) -> Built | None:
-    """Return the complete virtualenv ``final``, when there is one whose interpreter still exists."""
+    """Return the complete virtualenv ``final``, when there is one whose interpreter and packages still exist."""
     try:
         facts = json.loads((final / MARKER).read_text(encoding="utf-8"))
-        if not os.access(final / "bin" / "python", os.X_OK):
+        if not os.access(final / "bin" / "python", os.X_OK) or not is_virtualenv(final):
             return None
         return Built(
             path=final,

@@ -689,3 +689,12 @@ def test_the_apps_index_replaces_the_hosts(tmp_path: Path) -> None:
     assert env["SSL_CERT_FILE"] == "/ca.pem"
     assert "HOME" in env
     assert not {"VIRTUAL_ENV", "PYTHONPATH", "PIP_FIND_LINKS"} & env.keys()
+
+
+def test_a_virtualenv_whose_packages_are_gone_is_built_again(quick: Site) -> None:
+    quick.put("requirements.txt", "flusk\n")
+    built = quick.ensure()
+    shutil.rmtree(built.path / "lib")
+    again = quick.ensure()
+    assert (again.created, again.key, again.locked) == (True, built.key, built.locked)
+    assert list(again.path.glob("lib/python*/site-packages/flusk*"))
