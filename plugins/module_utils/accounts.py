@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -93,18 +94,14 @@ def look(names: Sequence[str], root: Path = Path("/")) -> Host:
     """Ask the host (through NSS, so that a directory service counts) for accounts and groups of these names."""
     accounts, groups = {}, {}
     for name in names:
-        try:
+        with contextlib.suppress(KeyError):
             known = pwd.getpwnam(name)
             accounts[name] = Account(
                 name, known.pw_uid, known.pw_gid, known.pw_gecos, known.pw_dir, _groups_of(name, known.pw_gid)
             )
-        except KeyError:
-            pass
-        try:
+        with contextlib.suppress(KeyError):
             group = grp.getgrnam(name)
             groups[name] = Group(name, group.gr_gid, tuple(group.gr_mem))
-        except KeyError:
-            pass
     return Host(accounts, groups, _last_system_uid(root / "etc/login.defs"), root)
 
 
@@ -233,9 +230,12 @@ def _group(name: str, host: Host) -> list[str]:
         f"a group of that name is on this host (gid {group.gid}) and is not the app's: the app and the web server would "
         "get its rights. Choose another name for the app."
     )
-    if account is None and group.gid >= FIRST_DYNAMIC_ID and name not in PRIVILEGED:
-        members = f"its members: {', '.join(group.members)}" if group.members else "it has no members"
-        words += f" If it is only left over from an app of that name ({members}), remove it: groupdel {name}"
+    # userdel leaves the group of a removed app behind, as the web server is in it.
+    if account is None and group.members and group.gid >= FIRST_DYNAMIC_ID and name not in PRIVILEGED:
+        listed = ", ".join(group.members)
+        words += (
+            f" If it is only left over from an app of that name (its members: {listed}), remove it: groupdel {name}"
+        )
     return [words]
 
 
@@ -268,8 +268,8 @@ def _units(name: str, host: Host) -> list[str]:
 
 def _is_our_unit(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.read(len(UNIT_MARK)) == UNIT_MARK.encode()
+        # Ours are plain files; anything else, such as a pipe, is not even opened.
+        return stat.S_ISREG(path.lstat().st_mode) and path.read_bytes().startswith(UNIT_MARK.encode())
     except OSError:
         return False
 

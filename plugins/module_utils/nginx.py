@@ -793,9 +793,7 @@ def plan_modes(root: Path, certificates: Sequence[SelfSigned]) -> list[Change]:
 
 _CLAIM = re.compile(r"(?:^|[;{}])[ \t]*(listen|server_name)[ \t]+([^;]+);", re.MULTILINE)
 #: How the role redirects all of a server to one name; what people write in snippets looks different.
-_REDIRECT = re.compile(
-    r"(?<=^    location / \{\n)(        return 308 (?:\$scheme|https)://)([^$:/;\s]+)", re.MULTILINE
-)
+_REDIRECT = re.compile(r"(?<=^    location / \{\n)(        return 308 (?:\$scheme|https)://)([^$:/;\s]+)", re.MULTILINE)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9.-]+")
 
 
@@ -986,10 +984,11 @@ def told(stale: Stale, root: Path, check_mode: bool = False) -> str:
         lost.setdefault(stale.default, []).append("hosts that no site names")
     owners = [f"{_and(hosts)} (now {_owner(path)})" for path, hosts in lost.items()]
     would = "would be" if check_mode else "was"
-    if stale.kept:
-        done = f"This {would} taken out of it; it goes on answering for {_and(stale.kept)}."
-    else:
-        done = f"It answered for nothing else and {would} removed."
+    done = (
+        f"This {would} taken out of it; it goes on answering for {_and(stale.kept)}."
+        if stale.kept
+        else f"It answered for nothing else and {would} removed."
+    )
     return (
         f"{root / stale.change.path} is of the site {name}, which is not in nginx_sites any more, and still answered for "
         f"{_and(owners)}. {done} An application behind it is not stopped. To remove the old site for good, add "

@@ -320,7 +320,8 @@ CANONICAL = NAMED | {"server_names": ["a.org", "b.org", "c.org"], "redirect_to_c
 @pytest.mark.parametrize("tls", [{"mode": "self_signed"}, {"mode": "none"}])
 @pytest.mark.parametrize("default", [True, False])
 @pytest.mark.parametrize(
-    ("lost", "left"), [(["a.org"], ["b.org", "c.org"]), (["b.org"], ["a.org", "c.org"]), (["a.org", "b.org"], ["c.org"])]
+    ("lost", "left"),
+    [(["a.org"], ["b.org", "c.org"]), (["b.org"], ["a.org", "c.org"]), (["a.org", "b.org"], ["c.org"])],
 )
 def test_another_name_becomes_the_canonical_one(
     site, tls: dict[str, str], default: bool, lost: list[str], left: list[str]
@@ -335,7 +336,9 @@ def test_another_name_becomes_the_canonical_one(
 
 def test_nobody_is_redirected_to_a_name_that_is_anothers(site) -> None:
     for rest in ([], ["*.b.org"]):
-        text = without_claims(site(CANONICAL | {"server_names": ["a.org", "b.org", *rest], "default": True}), taken("a.org", "b.org"))
+        text = without_claims(
+            site(CANONICAL | {"server_names": ["a.org", "b.org", *rest], "default": True}), taken("a.org", "b.org")
+        )
         assert "a.org$" not in text and "return 308 https://$host$request_uri;" in text
         assert server_names(text) == [" ".join(rest) or "_"] * 2
     assert without_claims(site(CANONICAL), taken("a.org", "b.org", "c.org")) == ""

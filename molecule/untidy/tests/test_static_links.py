@@ -87,9 +87,9 @@ def apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         deploying.addresses()[HOST],
         f"cd {OTHER_HOME}/shared/instance && echo theirs > app.db && chown {OTHER}:{OTHER} app.db && chmod 660 app.db",
     )
-    inside("cd %s/shared && mkdir -p instance/media/album && echo photo > instance/media/album/photo.txt" % HOME)
+    inside(f"cd {HOME}/shared && mkdir -p instance/media/album && echo photo > instance/media/album/photo.txt")
     yield
-    inside("cd %s/shared && rm -rf instance/media instance/one.txt assets/uploads/*" % HOME)
+    inside(f"cd {HOME}/shared && rm -rf instance/media instance/one.txt assets/uploads/*")
 
 
 def test_uploads_are_served() -> None:
@@ -103,7 +103,9 @@ def test_uploads_are_served() -> None:
     assert (part.status, part.text) == (206, "ho")
     assert ask("/media/album/photo.txt", **{"If-Modified-Since": photo.headers["last-modified"]}).status == 304
     inside(f"cd {HOME}/shared/instance/media && echo no > .hidden && mkdir -p .git && echo no > .git/config")
-    assert_refused("/media/.hidden", "/media/.git/config", "/media/album", "/media/album/", "/media/", "/assets/uploads/")
+    assert_refused(
+        "/media/.hidden", "/media/.git/config", "/media/album", "/media/album/", "/media/", "/assets/uploads/"
+    )
 
 
 def test_links_of_the_repository_are_served() -> None:

@@ -84,7 +84,9 @@ def test_an_account_of_somebody_else(bare: Host, account: Account) -> None:
     mistake = only(host)
     assert f"uid {account.uid}, home {account.home}" in mistake
     assert "Choose another name" in mistake
-    assert ("usermod --comment 'shop, a Flask app' shop" in mistake) is (account.home == "/srv/shop" and account.uid > 0)
+    assert ("usermod --comment 'shop, a Flask app' shop" in mistake) is (
+        account.home == "/srv/shop" and account.uid > 0
+    )
 
 
 def test_an_account_that_chfn_has_touched_is_ours(deployed: Host) -> None:
@@ -276,7 +278,12 @@ def test_the_host_is_asked_by_its_own_means(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "last"),
-    [("UID_MIN 500\n", 499), ("#SYS_UID_MAX 1\nUID_MIN\t1000\n", 999), ("UID_MIN 1000\nSYS_UID_MAX 899\n", 899), ("UID_MIN\n", 999)],
+    [
+        ("UID_MIN 500\n", 499),
+        ("#SYS_UID_MAX 1\nUID_MIN\t1000\n", 999),
+        ("UID_MIN 1000\nSYS_UID_MAX 899\n", 899),
+        ("UID_MIN\n", 999),
+    ],
 )
 def test_the_numbers_of_system_accounts(tmp_path: Path, text: str, last: int) -> None:
     put(Host(root=tmp_path), "etc/login.defs", text)

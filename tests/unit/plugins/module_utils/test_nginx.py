@@ -269,7 +269,9 @@ def test_what_only_begins_alike_is_not_shared(shared: list[str]) -> None:
     assert static_of(static, shared) == [in_release("/media", "instance/media"), in_release("/static", "static")]
 
 
-@pytest.mark.parametrize("shared", [["media/a/up"], ["./media//a/up/", "media/a/up/small"], ["media/a/up/small", "media/a/up"]])
+@pytest.mark.parametrize(
+    "shared", [["media/a/up"], ["./media//a/up/", "media/a/up/small"], ["media/a/up/small", "media/a/up"]]
+)
 def test_a_shared_part_of_a_static_directory_has_a_place_of_its_own(shared: list[str]) -> None:
     for url in ("/m", "/m/"):
         assert static_of([{"url": url, "path": "media"}], shared) == [
@@ -663,7 +665,10 @@ def test_the_place_of_the_default_server_is_given_up(tmp_path: Path) -> None:
     old_site(tmp_path, "docs", "_", default=" default_server")
     for files, now in (
         ([new_site("zed", "_", " default_server")], "of the site zed"),
-        ([File("nginx.conf", "http {\n    server {\n        listen *:80 default_server;\n    }\n}\n")], "turned away by nginx.conf"),
+        (
+            [File("nginx.conf", "http {\n    server {\n        listen *:80 default_server;\n    }\n}\n")],
+            "turned away by nginx.conf",
+        ),
     ):
         (stale,) = plan_stale(tmp_path, files)
         assert stale.change.content is None
@@ -701,7 +706,10 @@ def test_the_lock_is_in_a_directory_of_its_own(tmp_path: Path) -> None:
     with locked(lock):
         assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700
         assert stat.S_IMODE(lock.stat().st_mode) == 0o600
-        with pytest.raises(NginxError, match=f"process {os.getpid()} is changing nginx's configuration"), locked(lock, 0.2):
+        with (
+            pytest.raises(NginxError, match=f"process {os.getpid()} is changing nginx's configuration"),
+            locked(lock, 0.2),
+        ):
             pass
     with locked(lock, 0):
         pass
@@ -739,7 +747,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     lock.parent.mkdir(mode=0o700)
     (tmp_path / "precious").write_text("precious")
     lock.symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError), locked(lock):
+    with pytest.raises(OSError, match="symbolic link"), locked(lock):
         pass
     assert (tmp_path / "precious").read_text() == "precious"
 
