@@ -8,9 +8,11 @@ itself, overlays what would change, lets nginx judge the copy, and only then rep
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import ipaddress
 import os
+import posixpath
 import re
 import shutil
 import stat
@@ -27,6 +29,9 @@ from ansible_collections.flaskops.server.plugins.module_utils.schema import Fiel
 
 #: What every file of ours carries, so that nobody's own file is ever overwritten or removed.
 MARK = "Managed by Ansible: flaskops.server.nginx"
+
+#: Where the sites are, below nginx's configuration directory.
+SITES = "sites-enabled"
 
 #: Where the certificates that the host makes for itself are, below nginx's configuration directory.
 SELF_SIGNED = "self-signed"
@@ -202,6 +207,18 @@ SITE_FIELDS: dict[str, Field] = {
                     "How long browsers may keep them (nginx's `expires`).",
                     pattern=r"-?\d+[smhdwMy]?|max|off|epoch",
                 ),
+                "symlinks": Field(
+                    "str",
+                    "Which symlinks are followed: all of them (`follow`), those that belong to the owner of what they "
+                    "lead to (`owner`), or `none`.",
+                    default="follow",
+                    choices=("follow", "owner", "none"),
+                ),
+                "symlinks_from": Field(
+                    "str",
+                    "With `owner` and `none`: a directory above `paths`. Links on the way to it, and itself, are followed.",
+                    rule=_plain_path,
+                ),
             },
         ),
     ),
@@ -257,8 +274,22 @@ def _serves(site: Mapping[str, Any], path: str) -> list[str]:
             mistakes.append(f"{path}.static[{index}].url: is there twice")
         if not url and site["upstream"]:
             mistakes.append(f"{path}.static[{index}].url: / belongs to the upstream, expected a path below it")
+        if entry["symlinks_from"]:
+            mistakes += _links_from(entry, f"{path}.static[{index}]")
         urls.add(url)
     return mistakes
+
+
+def _links_from(entry: Mapping[str, Any], path: str) -> list[str]:
+    if entry["symlinks"] == "follow":
+        return [f"{path}.symlinks_from: goes with symlinks owner or none"]
+    # Of a path that is the directory itself, nginx looks at no link at all.
+    start = entry["symlinks_from"].rstrip("/") + "/"
+    return [
+        f"{path}.paths[{index}]: expected a path below symlinks_from"
+        for index, one in enumerate(entry["paths"])
+        if not one.rstrip("/").startswith(start)
+    ]
 
 
 SITE = Schema(
@@ -284,7 +315,7 @@ def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]
 
     Beside the keys of a site with their defaults, each has ``slug`` (its name as part of a variable's name), ``file``
     (below the configuration directory), ``default`` (decided), and, with HTTPS, ``certificate`` and ``key`` (as nginx is
-    told them) and for the self-signed ``certificate_names``.
+    told them) and for the self-signed ``certificate_names``. Each of ``static`` has ``disable_symlinks`` as nginx is told it.
 
     :raises SitesError: with all mistakes of all sites.
     """
@@ -315,12 +346,14 @@ _OWN_HEADERS = {
 
 def _complete(site: dict[str, Any]) -> dict[str, Any]:
     site["slug"] = slug(site["name"])
-    site["file"] = f"sites-enabled/{site['name']}.conf"
+    site["file"] = f"{SITES}/{site['name']}.conf"
     site["default"] = _is_default(site)
     for key in ("upstream", "snippets"):
         site[key] = [site[key]] if isinstance(site[key], str) else site[key] or []
     for key in ("headers", "upstream_headers"):
         site[key] = {_OWN_HEADERS.get(name.lower(), name): value for name, value in site[key].items()}
+    for entry in site["static"]:
+        entry["disable_symlinks"] = _disable_symlinks(entry["symlinks"], entry["symlinks_from"])
     site["certificate"] = site["key"] = None
     site["certificate_names"] = []
     if site["tls"]["mode"] == "files":
@@ -330,6 +363,14 @@ def _complete(site: dict[str, Any]) -> dict[str, Any]:
         site["key"] = f"{SELF_SIGNED}/{site['name']}.key"
         site["certificate_names"] = certificate_names(site["server_names"])
     return site
+
+
+def _disable_symlinks(symlinks: str, start: str | None) -> str | None:
+    """Return the value of nginx's ``disable_symlinks``, None where all links are followed."""
+    if symlinks == "follow":
+        return None
+    value = {"owner": "if_not_owner", "none": "on"}[symlinks]
+    return f"{value} from={start.rstrip('/')}" if start and start.rstrip("/") else value
 
 
 def _is_default(site: Mapping[str, Any]) -> bool:
@@ -407,35 +448,76 @@ def sites_of_apps(apps: Sequence[Mapping[str, Any]], root: str = "/srv") -> list
     """Return the site of each app: through its ``live`` pointer, so that going live needs no reload.
 
     A static file is looked for in the live release, then in the one before and the one before that: a page that was
-    loaded before the switch finds its style sheet after it.
+    loaded before the switch finds its style sheet after it. Of what lies in a shared path there is only one, and the app
+    can write there: nginx is led to the real directory and follows no link below ``shared``. Anywhere else it follows
+    root's links to root's files, such as ``live`` and those of the repository.
 
     :param apps: resolved app specs.
     :param root: the directory that the apps' directories are in.
-    :raises SitesError: where two apps would be the default server.
+    :raises SitesError: where two apps would be the default server, or nginx cannot be told a path.
     """
     nameless = [str(app["name"]) for app in apps if not app.get("domains")]
     if len(nameless) > 1:
         raise SitesError(
             [f"flask_apps: {' and '.join(nameless)} have no domains, and only one app can be the default vhost"]
         )
-    return [_site_of_app(app, f"{root}/{app['name']}/live") for app in apps]
+    return [_site_of_app(app, f"{root}/{app['name']}") for app in apps]
 
 
-def _site_of_app(app: Mapping[str, Any], live: str) -> dict[str, Any]:
+def _site_of_app(app: Mapping[str, Any], home: str) -> dict[str, Any]:
     site: dict[str, Any] = {
         "name": app["name"],
         "server_names": list(app.get("domains") or []),
-        "upstream": f"unix:{live}/http.sock",
-        "static": [_static_of_app(entry, live) for entry in app.get("static") or []],
+        "upstream": f"unix:{home}/live/http.sock",
+        "static": _static_of_app(app, home),
         "tls": _given(app.get("tls") or {}) or {"mode": "self_signed"},
     }
     return site | _given(app.get("nginx") or {})
 
 
-def _static_of_app(entry: Mapping[str, Any], live: str) -> dict[str, Any]:
-    below = f"app/{entry['path'].removeprefix('./').strip('/')}"
-    paths = [f"{live}/{below}", f"{live}/bridge/{below}", f"{live}/bridge/bridge/{below}"]
-    return _given({"url": entry["url"], "paths": paths, "expires": entry.get("expires")})
+def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
+    shared = {posixpath.normpath(path.strip("/")) for path in app.get("shared_paths") or []}
+    # One within another adds nothing.
+    outer = sorted(path for path in shared if not any(other != path and _is_below(path, other) for other in shared))
+    given = app.get("static") or []
+    urls = [entry["url"].rstrip("/") for entry in given]
+    found = []
+    for entry, url in zip(given, urls, strict=True):
+        path = posixpath.normpath(entry["path"].strip("/"))
+        common = {"url": entry["url"], "expires": entry.get("expires")}
+        if any(_is_below(path, one) for one in outer):
+            found.append(_shared(path, home, common))
+            continue
+        below = posixpath.normpath(f"app/{path}")
+        paths = [f"{home}/live/{below}", f"{home}/live/bridge/{below}", f"{home}/live/bridge/bridge/{below}"]
+        found.append(_given({**common, "paths": paths, "symlinks": "owner"}))
+        for one in outer:
+            if not _is_below(one, path):
+                continue
+            part = posixpath.relpath(one, path)
+            # A hidden directory stays hidden, and of two places for a URL the closer one decides.
+            if any(name.startswith(".") for name in part.split("/")):
+                continue
+            if max((other for other in urls if _is_below(f"{url}/{part}", other)), key=len) == url:
+                found.append(_shared(one, home, {**common, "url": f"{url}/{part}"}))
+    return found
+
+
+def _shared(path: str, home: str, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the place of files below a shared path.
+
+    Links are looked at from ``shared`` on, which is root's, and not from the shared path: the app can put a link there.
+    """
+    wrong = _plain_path(f"/{path}")
+    if wrong:
+        raise SitesError([f"flask_apps: {path!r} is in a shared path and served as {common['url']}: {wrong}"])
+    shared = f"{home}/shared"
+    return _given({**common, "paths": [f"{shared}/{path}"], "symlinks": "none", "symlinks_from": shared})
+
+
+def _is_below(path: str, other: str) -> bool:
+    """Say whether a normalised path is another one, or lies below it."""
+    return other == "." or path == other or path.startswith(f"{other}/")
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -562,7 +644,7 @@ def make_certificate(wanted: SelfSigned, root: Path, openssl: str) -> None:
     :raises NginxError: with openssl's message.
     """
     certificate, key = root / wanted.certificate, root / wanted.key
-    certificate.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_directory(certificate.parent)
     for path in (certificate, key):
         path.unlink(missing_ok=True)
     # The key's file is there, closed to all others, before openssl writes into it.
@@ -707,16 +789,284 @@ def plan_modes(root: Path, certificates: Sequence[SelfSigned]) -> list[Change]:
     ]
 
 
+# --- On the host: sites that the inventory no longer has ----------------------------------------------------------------
+
+_CLAIM = re.compile(r"(?:^|[;{}])[ \t]*(listen|server_name)[ \t]+([^;]+);", re.MULTILINE)
+#: How the role redirects all of a server to one name; what people write in snippets looks different.
+_REDIRECT = re.compile(r"(?<=^    location / \{\n)(        return 308 (?:\$scheme|https)://)([^$:/;\s]+)", re.MULTILINE)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9.-]+")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a configuration answers for.
+
+    :param names: host names as nginx compares them; ``.NAME`` stands for two.
+    :param defaults: the addresses that it is the default server of, such as ``80`` and ``[::]:443``.
+    """
+
+    names: frozenset[str]
+    defaults: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A site's file that has to give something up.
+
+    :param change: what becomes of the file.
+    :param names: the names that it loses, each with the file that has it now.
+    :param default: the file that is the default server in its place; None where it goes on, or never was.
+    :param kept: what it still answers for; empty where the file goes.
+    """
+
+    change: Change
+    names: dict[str, str]
+    default: str | None
+    kept: tuple[str, ...]
+
+
+def claims_of(text: str) -> Claims:
+    """Return what a configuration answers for, told by its ``server_name`` and ``listen`` directives."""
+    names: set[str] = set()
+    defaults = set()
+    for directive, value in _CLAIM.findall(text):
+        words = [word.strip("\"'") for word in value.split()]
+        if directive == "server_name":
+            names.update(one for word in words if word not in ("_", "") for one in _compared(word))
+        elif "default_server" in words:
+            defaults.add(_address(words[0]))
+    return Claims(frozenset(names), frozenset(defaults))
+
+
+def _compared(name: str) -> list[str]:
+    if name.startswith("~"):
+        return [name]
+    name = name.lower()
+    return [name[1:], f"*{name}"] if name.startswith(".") else [name]
+
+
+def _address(listen: str) -> str:
+    return re.sub(r"^(\*|0\.0\.0\.0):", "", listen)
+
+
+def without_claims(text: str, taken: Claims) -> str:
+    """Take names, and the place of the default server, out of a site's file as the role writes it.
+
+    A server that is left without both goes, and with the last one all of the file: then nothing is returned. Where the
+    canonical name goes, the next one takes its place, so that nobody is redirected to a site that is another's now.
+    """
+    head, servers = _servers(text)
+    if not servers:
+        return text
+    old = next((found.group(2) for server in servers if (found := _REDIRECT.search(server))), None)
+    if old is not None and old.lower() in taken.names:
+        servers = _with_canonical(servers, old, taken)
+    kept = [server for server in (_without(server, taken) for server in servers) if server]
+    return "\n\n".join([head, *kept]) + "\n" if kept else ""
+
+
+def _servers(text: str) -> tuple[str, list[str]]:
+    """Return what stands before the first server block, and these; their first and last lines alone are not indented."""
+    parts = re.split(r"^(server \{\n.*?^\}\n?)", text, flags=re.MULTILINE | re.DOTALL)
+    head = "\n\n".join(part.strip("\n") for part in parts[::2] if part.strip())
+    return head, [part.strip("\n") for part in parts[1::2]]
+
+
+def _names(server: str) -> list[str]:
+    found = re.search(r"^    server_name (.+);$", server, re.MULTILINE)
+    return found.group(1).split() if found else []
+
+
+def _left(names: Sequence[str], taken: Claims) -> list[str]:
+    """Return the names that are not taken; of ``.NAME`` one half can be left."""
+    left = []
+    for name in names:
+        halves = [one for one in _compared(name) if one not in taken.names]
+        left += [name] if len(halves) == len(_compared(name)) else halves
+    return left
+
+
+def _with_canonical(servers: Sequence[str], old: str, taken: Claims) -> list[str]:
+    """Give a site whose canonical name is taken another one, of those that were redirected to it."""
+    other = next(
+        (one for one in servers if (found := _REDIRECT.search(one)) and found.group(1).endswith("$scheme://")), ""
+    )
+    left = _left(_names(other), taken)
+    new = next((name for name in left if _PLAIN_NAME.fullmatch(name)), None)
+    # Without a plain name to redirect to, all are served.
+    own, redirected = ([new], [name for name in left if name != new]) if new else (left, [])
+    result = []
+    for server in servers:
+        if server == other:
+            if redirected:
+                result.append(_REDIRECT.sub(rf"\g<1>{new}", _named(server, redirected)))
+        elif _REDIRECT.search(server):
+            result.append(_REDIRECT.sub(rf"\g<1>{new or '$host'}", server))
+        elif [name.lower() for name in _names(server)] == [old.lower()]:
+            result.append(_named(server, own or [old]))
+        else:
+            result.append(server)
+    return result
+
+
+def _without(server: str, taken: Claims) -> str:
+    """Return a server block without what is taken, nothing where that was all."""
+    before = claims_of(server)
+    names = _names(server)
+    left = _left(names, taken)
+    for address in before.defaults & taken.defaults:
+        found = rf"^(    listen (?:\*:|0\.0\.0\.0:)?{re.escape(address)}(?: [^;]*?)?) default_server\b"
+        server = re.sub(found, r"\1", server, flags=re.MULTILINE)
+    after = claims_of(server)
+    if (left, after.defaults) == (names, before.defaults):
+        return server
+    if not [name for name in left if name != "_"] and not after.defaults:
+        return ""
+    return _named(server, left or ["_"])
+
+
+def _named(server: str, names: Sequence[str]) -> str:
+    return re.sub(
+        r"^    server_name .+;$", lambda _: f"    server_name {' '.join(names)};", server, count=1, flags=re.MULTILINE
+    )
+
+
+def plan_stale(root: Path, files: Sequence[File]) -> list[Stale]:
+    """Find the role's own files of sites that are not asked for any more and would still answer for one that is.
+
+    What they alone answer for they keep: their application may still run. Files without our mark are not looked at.
+
+    :param root: the configuration directory.
+    :param files: all files that are asked for, and those that are to go.
+    """
+    claims = {wanted.path: claims_of(wanted.content) for wanted in files if wanted.content is not None}
+    owners = {name: path for path, has in reversed(claims.items()) for name in has.names}
+    defaults = {address: path for path, has in reversed(claims.items()) for address in has.defaults}
+    taken = Claims(frozenset(owners), frozenset(defaults))
+    known = {wanted.path for wanted in files}
+    found = []
+    for path in sorted((root / SITES).glob("[!.]*")):
+        place = f"{SITES}/{path.name}"
+        if place in known or path.is_symlink() or not path.is_file():
+            continue
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        if not text.startswith(f"# {MARK}"):
+            continue
+        has = claims_of(text)
+        lost, gone = has.names & taken.names, has.defaults & taken.defaults
+        after = without_claims(text, taken) if lost or gone else text
+        if after == text:
+            continue
+        kept = claims_of(after)
+        change = Change(
+            place,
+            stat.S_IMODE(path.stat().st_mode),
+            after.encode("utf-8", "surrogateescape") if after else None,
+            (_printable(text), _printable(after)),
+        )
+        answers = (*sorted(kept.names), *(["hosts that no site names"] if kept.defaults else []))
+        default = defaults[min(gone)] if gone else None
+        found.append(Stale(change, {name: owners[name] for name in sorted(lost)}, default, answers if after else ()))
+    return found
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def told(stale: Stale, root: Path, check_mode: bool = False) -> str:
+    """Say what a site's file gave up, who has it now, and what to do."""
+    name = Path(stale.change.path).stem
+    lost: dict[str, list[str]] = {}
+    for host, path in stale.names.items():
+        lost.setdefault(path, []).append(host)
+    if stale.default:
+        lost.setdefault(stale.default, []).append("hosts that no site names")
+    owners = [f"{_and(hosts)} (now {_owner(path)})" for path, hosts in lost.items()]
+    would = "would be" if check_mode else "was"
+    done = (
+        f"This {would} taken out of it; it goes on answering for {_and(stale.kept)}."
+        if stale.kept
+        else f"It answered for nothing else and {would} removed."
+    )
+    return (
+        f"{root / stale.change.path} is of the site {name}, which is not in nginx_sites any more, and still answered for "
+        f"{_and(owners)}. {done} An application behind it is not stopped. To remove the old site for good, add "
+        f"{{name: {name}, state: absent}} to nginx_sites."
+    )
+
+
+def _owner(path: str) -> str:
+    return f"of the site {Path(path).stem}" if path.startswith(f"{SITES}/") else f"turned away by {path}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+# --- On the host: putting it in place ----------------------------------------------------------------------------------
+
 CANDIDATE = ".candidate-"
 
 
+#: Seconds that a run waits for another one that changes nginx's configuration.
+PATIENCE = 60.0
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory that only this user (root, on a host) can look into, or make sure that it is one.
+
+    :raises OSError: where it is a link, no directory, somebody else's, or open to others.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    information = os.lstat(path)
+    mode = stat.S_IMODE(information.st_mode)
+    if not stat.S_ISDIR(information.st_mode) or information.st_uid != os.geteuid() or mode & 0o077:
+        raise PermissionError(
+            f"{path} has to be a directory of root's own, closed to all others (mode 0700), and is not: uid "
+            f"{information.st_uid}, mode {mode:04o}. Find out who made it, remove it, and run this again"
+        )
+
+
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time change nginx's configuration; the kernel frees the lock of one that died."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Let one process at a time change nginx's configuration; the kernel frees the lock of one that died.
+
+    :param path: the lock's file, in a directory of its own that nobody else can look into.
+    :param patience: seconds to wait for another process.
+    :raises NginxError: when they are over.
+    :raises OSError: where the directory is not this user's alone.
+    """
+    private_directory(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        _wait_for_lock(path, descriptor, patience)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(path: Path, descriptor: int, patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() < end:
+                time.sleep(0.1)
+                continue
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            process = f"process {holder}" if holder.isdigit() else "another process"
+            raise NginxError(
+                f"{process} is changing nginx's configuration and was not done after {patience:.0f} s ({path} is its "
+                "lock); nothing was changed here and nginx goes on as it is. Wait until that run has ended, or end "
+                "it, and run this again"
+            ) from error
 
 
 def remove_leftovers(root: Path) -> None:
@@ -760,7 +1110,7 @@ def overlay(candidate: Path, changes: Sequence[Change]) -> None:
             continue
         path.unlink(missing_ok=True)
         if change.content is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_directory(path.parent)
             path.write_bytes(change.content)
             path.chmod(change.mode)
 
@@ -813,7 +1163,7 @@ def _put(path: Path, change: Change, keep: Path) -> Callable[[], None]:
     if change.content is None:
         path.unlink(missing_ok=True)
     else:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_directory(path.parent)
         _write(path, change.content, change.mode)
 
     def back() -> None:
@@ -825,6 +1175,14 @@ def _put(path: Path, change: Change, keep: Path) -> Callable[[], None]:
             path.unlink(missing_ok=True)
 
     return back
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it that are missing, open to readers whatever the umask is."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        one.chmod(0o755)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -23,9 +23,9 @@ WSGI = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?"
 #: Users and units that every Debian has, or that the collection's own parts use: an app of that name would take them over.
 RESERVED_NAMES = frozenset(
     """
-    apache2 autovt backup bin console-getty container-getty cron daemon dbus docker games getty gnats irc list lp mail
-    man messagebus modprobe mysql news nginx nobody podman polkitd postgres postgresql proxy redis root serial-getty ssh
-    sshd sync sys syslog systemd-network systemd-resolve systemd-timesync tcpdump user user-runtime-dir uucp uwsgi
+    all apache2 autovt backup bin console-getty container-getty cron daemon dbus docker games getty gnats irc list lp
+    mail man messagebus modprobe mysql news nginx nobody podman polkitd postgres postgresql proxy redis root serial-getty
+    ssh sshd sync sys syslog systemd-network systemd-resolve systemd-timesync tcpdump user user-runtime-dir uucp uwsgi
     www-data
     """.split()
 )

@@ -13,6 +13,9 @@ description:
     change, and lets C(nginx -t) judge the copy. Only then are the changed files put in place, one rename each.
   - Where nginx refuses, the task fails with nginx's own message and the lines it complains about, and nothing on the
     host has changed.
+  - A file that this module wrote for a site which is not in O(sites) any more, and not V(absent) there either, stays,
+    but does not answer for a host name that one of O(sites) has now, nor as a second default server. That is taken out
+    of it with a warning; where nothing else is left, the file is removed.
   - Self-signed certificates are made on the host and are part of what is tested.
   - "A line of a template that ends in C(#: nginx>=1.25.1), C(#: nginx<1.25.1) or C(#: ipv6) is kept, without that mark,
     only on hosts where it holds."
@@ -189,14 +192,17 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     plan_certificates,
     plan_files,
     plan_modes,
+    plan_stale,
     remove_leftovers,
+    told,
     try_configuration,
     version_of,
     wait_for_new_workers,
     workers_of,
 )
 
-LOCK = Path("/run/lock/flaskops-nginx.lock")
+#: In a directory of root's own: in /run/lock everybody could hold it for ever.
+LOCK = Path("/run/flaskops/nginx.lock")
 
 #: Is there from the moment before files change until nginx has taken them; gone after a reboot, as it should.
 PENDING = Path("/run/flaskops-nginx.reload")
@@ -244,6 +250,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    # What is made here is for nginx and its people to read, however closed the caller's umask is.
+    os.umask(0o022)
     try:
         if module.params["state"] == "reloaded":
             module.exit_json(**reloaded(module))
@@ -269,7 +277,10 @@ def present(module: AnsibleModule) -> dict[str, Any]:
             raise NginxError("openssl is not installed on this host, and makes the self-signed certificates")
         remove_leftovers(root)
     certificates = _certificates(module)
-    changes = plan_files(root, _files(module, nginx)) + plan_modes(root, certificates)
+    files = _files(module, nginx)
+    stale = plan_stale(root, files)
+    # What gives way goes first: a run that is killed in between leaves no two default servers.
+    changes = [one.change for one in stale] + plan_files(root, files) + plan_modes(root, certificates)
     missing = plan_certificates(root, certificates, openssl)
     pending = PENDING.exists()
     result: dict[str, Any] = {
@@ -287,6 +298,8 @@ def present(module: AnsibleModule) -> dict[str, Any]:
                 Change(one.certificate, shown=("", f"self-signed certificate for {', '.join(one.names)}\n"))
                 for one in missing
             ]
+    for one in stale:
+        module.warn(told(one, root, module.check_mode))
     result["files"] = sorted(str(root / change.path) for change in changes)
     result["diff"] = [
         {

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import MARK, for_host, resolve_sites
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
+    MARK,
+    Claims,
+    claims_of,
+    for_host,
+    resolve_sites,
+    without_claims,
+)
 
 Render = Callable[..., str]
 
@@ -196,11 +203,12 @@ def test_hsts_only_with_a_certificate_that_browsers_can_trust(site) -> None:
 def test_static_files(site) -> None:
     text = site(NAMED | {"static": [{"url": "/a.b+c/", "paths": ["/srv/a", "/srv/b/"], "expires": "1y"}]})
     assert "location ^~ /a.b+c/ {" in text
-    assert r'location ~ "^/a\.b\+c/(?<front_file>.+)$" {' in text
+    assert r'location ~ "^/a\.b\+c/(?<front_file>.+)\z" {' in text, "not what ends in a line break"
     assert "try_files /srv/a/$front_file /srv/b/$front_file =404;" in text
     assert "expires 1y;" in text
     assert "alias" not in text
-    assert r'location ~ "^/a\.b\+c/(.*/)?\." {' in text
+    assert r'location ~ "^/a\.b\+c/(.*/)?[./]" {' in text, "neither hidden files nor two slashes"
+    assert "disable_symlinks" not in text
 
 
 def test_a_url_without_a_slash_is_a_file_or_a_directory(site) -> None:
@@ -208,6 +216,20 @@ def test_a_url_without_a_slash_is_a_file_or_a_directory(site) -> None:
     assert "location = /favicon.ico {" in text
     assert "try_files /srv/favicon.ico =404;" in text
     assert "location ^~ /favicon.ico/ {" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"symlinks": "owner"}, "disable_symlinks if_not_owner;"),
+        ({"symlinks": "none", "symlinks_from": "/srv/"}, "disable_symlinks on from=/srv;"),
+        ({"symlinks": "none", "symlinks_from": "/"}, "disable_symlinks on;"),
+    ],
+)
+def test_links_are_refused_in_both_places_of_an_entry(site, given: dict[str, str], told: str) -> None:
+    text = site(NAMED | {"static": [{"url": "/media", "paths": ["/srv/media"], **given}]})
+    for start in ("location = /media {", 'location ~ "^/media/(?<front_file>.+)\\z" {'):
+        assert told in lines(text[text.index(start) :].partition("}")[0])
 
 
 def test_limits(site) -> None:
@@ -242,3 +264,113 @@ def test_nothing_but_static_files(site) -> None:
     text = site({"name": "files", "server_names": ["a.example.org"], "static": [{"url": "/x/", "paths": ["/srv/x"]}]})
     assert "upstream" not in text.replace("$upstream_http", "")
     assert re.search(r"location / \{\s+return 404;", text)
+
+
+# --- A site that nobody asks for any more --------------------------------------------------------------------------------
+
+
+def server_names(text: str) -> list[str]:
+    return re.findall(r"^    server_name (.+);$", text, re.MULTILINE)
+
+
+def taken(*names: str, defaults: tuple[str, ...] = ()) -> Claims:
+    return Claims(frozenset(names), frozenset(defaults))
+
+
+ALL = ("80", "[::]:80", "443", "[::]:443")
+
+
+def test_what_a_site_answers_for(site, conf) -> None:
+    given = {"server_names": ["Shop.example.org", ".a.org", "*.b.org", "~^c(?<x>.)$"], "default": True}
+    claims = claims_of(site(NAMED | given))
+    assert claims.names == {"shop.example.org", "a.org", "*.a.org", "*.b.org", "~^c(?<x>.)$"}
+    assert claims.defaults == set(ALL)
+    assert claims_of(site(NAMELESS)) == taken(defaults=ALL)
+    assert claims_of(conf(NAMED)) == taken(defaults=ALL)
+    assert claims_of(conf(NAMED, nginx_catch_all=False)) == taken()
+    assert claims_of(site(NAMED | {"snippets": "#server_name x.org;\nif ($a) { set $b server_name; }"})).names == {
+        "shop.example.org"
+    }
+
+
+@pytest.mark.parametrize("version", [(1, 22, 1), (1, 26, 3)])
+@pytest.mark.parametrize("mode", ["self_signed", "none"])
+def test_a_name_that_is_anothers_now_is_taken_out(site, version: tuple[int, ...], mode: str) -> None:
+    given = NAMED | {"server_names": ["a.org", "B.org", "*.c.org", ".d.org"], "tls": {"mode": mode}}
+    text = site(given, version)
+    assert without_claims(text, taken("x.org", "c.org", "www.c.org", defaults=ALL)) == text
+    assert without_claims(text, taken("b.org", "*.c.org")) == site(
+        given | {"server_names": ["a.org", ".d.org"]}, version
+    )
+    assert without_claims(text, taken("d.org", "a.org")) == site(
+        given | {"server_names": ["B.org", "*.c.org", "*.d.org"]}, version
+    )
+    assert without_claims(text, taken("a.org", "b.org", "*.c.org", "d.org", "*.d.org")) == ""
+
+
+def test_a_regular_expression_is_taken_by_its_text(site) -> None:
+    text = site(NAMED | {"server_names": ["~^(?<x>A)$", "a.org"]})
+    assert without_claims(text, taken("~^(?<x>a)$")) == text
+    assert server_names(without_claims(text, taken("~^(?<x>A)$"))) == ["a.org"] * 2
+
+
+CANONICAL = NAMED | {"server_names": ["a.org", "b.org", "c.org"], "redirect_to_canonical": True}
+
+
+@pytest.mark.parametrize("tls", [{"mode": "self_signed"}, {"mode": "none"}])
+@pytest.mark.parametrize("default", [True, False])
+@pytest.mark.parametrize(
+    ("lost", "left"),
+    [(["a.org"], ["b.org", "c.org"]), (["b.org"], ["a.org", "c.org"]), (["a.org", "b.org"], ["c.org"])],
+)
+def test_another_name_becomes_the_canonical_one(
+    site, tls: dict[str, str], default: bool, lost: list[str], left: list[str]
+) -> None:
+    given = CANONICAL | {"tls": tls, "default": default}
+    found = without_claims(site(given), taken(*lost))
+    if len(left) == 1:
+        # There is nothing to redirect any more, but to HTTPS.
+        found = found.replace("https://c.org$request_uri", "https://$host$request_uri")
+    assert found == site(given | {"server_names": left})
+
+
+def test_nobody_is_redirected_to_a_name_that_is_anothers(site) -> None:
+    for rest in ([], ["*.b.org"]):
+        text = without_claims(
+            site(CANONICAL | {"server_names": ["a.org", "b.org", *rest], "default": True}), taken("a.org", "b.org")
+        )
+        assert "a.org$" not in text and "return 308 https://$host$request_uri;" in text
+        assert server_names(text) == [" ".join(rest) or "_"] * 2
+    assert without_claims(site(CANONICAL), taken("a.org", "b.org", "c.org")) == ""
+
+
+def test_somebodys_own_redirect_stays(site) -> None:
+    snippet = "location = /old {\n    return 308 https://b.org/new;\n}"
+    text = without_claims(site(NAMED | {"server_names": ["a.org", "b.org"], "snippets": snippet}), taken("b.org"))
+    assert "return 308 https://b.org/new;" in text
+    assert server_names(text) == ["a.org"] * 2
+
+
+def test_there_is_one_default_server(site, conf) -> None:
+    named = NAMED | {"default": True}
+    assert without_claims(site(NAMELESS), claims_of(conf(NAMED))) == ""
+    assert without_claims(site(named), claims_of(conf(NAMED))) == site(NAMED)
+    assert without_claims(site(named), claims_of(conf())) == site(NAMED)
+    # Of another port it goes on being the default.
+    plain = claims_of(site({"name": "new", "upstream": "a:1", "tls": {"mode": "none"}}))
+    assert plain.defaults == {"80", "[::]:80"}
+    left = without_claims(site(NAMELESS), plain)
+    assert claims_of(left).defaults == {"443", "[::]:443"}
+    assert left.count("server {") == 1
+
+
+def test_what_was_taken_out_is_found_once(site, conf) -> None:
+    for given in (NAMED, NAMELESS, CANONICAL | {"default": True}):
+        for claims in (claims_of(site(NAMED)), claims_of(conf(NAMED)), taken("a.org")):
+            once = without_claims(site(given), claims)
+            assert without_claims(once, claims) == once if once else True
+
+
+def test_what_does_not_look_like_a_site_is_left(conf) -> None:
+    for text in ("", "# nothing\n", "server{server_name a.org;}\n", "\tserver {\n\tserver_name a.org;\n\t}\n"):
+        assert without_claims(text, taken("a.org", defaults=ALL)) == text

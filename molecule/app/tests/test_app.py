@@ -66,7 +66,7 @@ def test_its_settings_and_secrets_arrive(host: Any, name: str, value: str) -> No
     ("path", "owner", "group", "mode"),
     [
         ("", "root", "fromgit", 0o750),
-        ("/shared", "fromgit", "fromgit", 0o2770),
+        ("/shared", "fromgit", "fromgit", 0o770),
         ("/live/app/probe.py", "root", "fromgit", 0o640),
         ("/live/env", "root", "fromgit", 0o640),
         ("/live/secrets.env", "root", "root", 0o600),

@@ -324,6 +324,32 @@ def test_what_is_not_served(ask, path: str):
     assert answer.status == 404 or json.loads(answer.body)["path"] == path
 
 
+@pytest.mark.parametrize("path", ["/media/photo.txt", "/media/album/photo.txt", "/static/uploads/photo.txt"])
+def test_what_was_uploaded_is_served(ask, path: str):
+    answer = ask(f"{SHOP}{path}")
+    assert (answer.status, answer.body) == (200, "uploaded\n")
+    head = ask(f"{SHOP}{path}", "--head")
+    assert (head.status, head.headers["content-length"]) == (200, "9")
+    part = ask(f"{SHOP}{path}", "--range", "2-4")
+    assert (part.status, part.body) == (206, "loa")
+    assert ask(f"{SHOP}{path}", "--header", f"If-Modified-Since: {answer.headers['last-modified']}").status == 304
+
+
+@pytest.mark.parametrize("place", ["/media", "/static/uploads"])
+@pytest.mark.parametrize("name", ["file", "file/", "chain", "beside", "directory/passwd", "directory/", "file%0A"])
+def test_no_link_is_followed_where_the_application_can_make_one(ask, place: str, name: str):
+    assert ask(f"{SHOP}{place}/{name}", "--path-as-is").status in (403, 404)
+
+
+def test_a_static_file_that_became_a_link_is_not_followed(ask):
+    for path in ("/one.txt", "/one.txt/"):
+        assert ask(f"{SHOP}{path}").status in (403, 404)
+
+
+def test_a_link_of_the_release_is_followed(ask):
+    assert ask(f"{SHOP}/static/linked.css").body == "/* new */"
+
+
 # --- Logs --------------------------------------------------------------------------------------------------------------
 
 

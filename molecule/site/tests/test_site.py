@@ -193,7 +193,7 @@ def test_the_app_reads_but_does_not_own(host: str, app: str) -> None:
         f"640 root {app}",
     ]
     assert owners(host, f"{live}/secrets.env") == ["600 root root"]
-    assert owners(host, f"/srv/{app}/shared", f"/srv/{app}/shared/instance") == [f"2770 {app} {app}"] * 2
+    assert owners(host, f"/srv/{app}/shared", f"/srv/{app}/shared/instance") == [f"770 {app} {app}"] * 2
     # Nothing of a release or a virtualenv belongs to the app, or may be written by anybody but root.
     loose = f"find /srv/{app}/releases /srv/{app}/venvs ! -type l \\( ! -user root -o -perm /022 \\)"
     assert deploying.shell(host, loose) == ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,18 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     explain,
     for_host,
     install,
+    locked,
+    make_certificate,
     overlay,
     plan_certificates,
     plan_files,
     plan_modes,
+    plan_stale,
+    private_directory,
     remove_leftovers,
     resolve_sites,
     sites_of_apps,
+    told,
     try_configuration,
     version_of,
     wait_for_new_workers,
@@ -95,6 +101,20 @@ def test_all_mistakes_come_in_one_message_with_their_paths() -> None:
         ("static", [{"url": "/static/", "paths": []}], "static[0].paths: expected at least one"),
         ("static", [{"url": "/s", "paths": ["/a"]}, {"url": "/s/", "paths": ["/a"]}], "static[1].url: is there twice"),
         ("static", [{"url": "/", "paths": ["/a"]}], "static[0].url: / belongs to the upstream"),
+        ("static", [{"url": "/s", "paths": ["/a"], "symlinks": "no"}], "static[0].symlinks: expected one of follow"),
+        (
+            "static",
+            [{"url": "/s", "paths": ["/a/b"], "symlinks_from": "/a"}],
+            "static[0].symlinks_from: goes with symlinks owner or none",
+        ),
+        *(
+            (
+                "static",
+                [{"url": "/s", "paths": ["/a/c", path], "symlinks": "none", "symlinks_from": "/a/"}],
+                "static[0].paths[1]: expected a path below symlinks_from",
+            )
+            for path in ("/b", "/ab", "/a", "/a/")
+        ),
         ("tls", {"mode": "file"}, "tls.mode: expected one of self_signed, files, none, did you mean files?"),
         ("tls", {"mode": "files", "certificate": "/a"}, "tls.key: missing"),
         ("tls", {"certificate": "/a"}, "tls.certificate: goes with mode files"),
@@ -198,6 +218,7 @@ def test_the_site_of_an_app() -> None:
                     "/srv/shop/live/bridge/app/shop/static",
                     "/srv/shop/live/bridge/bridge/app/shop/static",
                 ],
+                "symlinks": "owner",
             }
         ],
         "tls": {"mode": "files", "certificate": "/a.crt", "key": "/a.key"},
@@ -205,6 +226,85 @@ def test_the_site_of_an_app() -> None:
         "headers": {},
     }
     assert resolve_sites([site])
+
+
+def static_of(static: list[dict[str, str]], shared: list[str]) -> list[dict[str, Any]]:
+    """Return the places of an app, those that it cannot write shortened to the first of their directories."""
+    (site,) = resolve_sites(sites_of_apps([{"name": "shop", "static": static, "shared_paths": shared}]))
+    keys = ("url", "paths", "disable_symlinks")
+    return [{key: entry[key][:1] if key == "paths" else entry[key] for key in keys} for entry in site["static"]]
+
+
+def in_shared(url: str, path: str) -> dict[str, Any]:
+    return {"url": url, "paths": [f"/srv/shop/shared/{path}"], "disable_symlinks": "on from=/srv/shop/shared"}
+
+
+def in_release(url: str, path: str) -> dict[str, Any]:
+    return {"url": url, "paths": [f"/srv/shop/live/app/{path}"], "disable_symlinks": "if_not_owner"}
+
+
+@pytest.mark.parametrize(
+    ("path", "shared"),
+    [
+        ("instance/media", ["instance"]),
+        ("./instance//media/", ["./instance/"]),
+        ("instance/media", ["other", "instance/media/small", "instance/media", "instance/"]),
+        ("instance/media", ["instance/./media"]),
+        ("instance/media/.", ["instance"]),
+    ],
+)
+def test_what_is_shared_is_served_from_where_it_is(path: str, shared: list[str]) -> None:
+    assert static_of([{"url": "/media/", "path": path}], shared) == [in_shared("/media/", "instance/media")]
+
+
+def test_one_file_that_is_shared() -> None:
+    assert static_of([{"url": "/one.txt", "path": "instance/one.txt"}], ["instance"]) == [
+        in_shared("/one.txt", "instance/one.txt")
+    ]
+
+
+@pytest.mark.parametrize("shared", [["instances"], ["inst"], ["static2"], [], ["instance/media2"]])
+def test_what_only_begins_alike_is_not_shared(shared: list[str]) -> None:
+    static = [{"url": "/media", "path": "instance/media"}, {"url": "/static", "path": "static"}]
+    assert static_of(static, shared) == [in_release("/media", "instance/media"), in_release("/static", "static")]
+
+
+@pytest.mark.parametrize(
+    "shared", [["media/a/up"], ["./media//a/up/", "media/a/up/small"], ["media/a/up/small", "media/a/up"]]
+)
+def test_a_shared_part_of_a_static_directory_has_a_place_of_its_own(shared: list[str]) -> None:
+    for url in ("/m", "/m/"):
+        assert static_of([{"url": url, "path": "media"}], shared) == [
+            in_release(url, "media"),
+            in_shared("/m/a/up", "media/a/up"),
+        ]
+
+
+def test_the_place_that_is_given_for_a_shared_part_decides() -> None:
+    upper = {"url": "/m/", "path": "media"}
+    assert static_of([upper, {"url": "/m/up/", "path": "media/up"}], ["media/up"]) == [
+        in_release("/m/", "media"),
+        in_shared("/m/up/", "media/up"),
+    ]
+    assert static_of([upper, {"url": "/m/up", "path": "pictures"}], ["media/up/x", "media/up/y"]) == [
+        in_release("/m/", "media"),
+        in_release("/m/up", "pictures"),
+    ]
+
+
+def test_all_of_the_code_as_a_static_directory() -> None:
+    (site,) = sites_of_apps([{"name": "shop", "static": [{"url": "/all", "path": "."}], "shared_paths": ["instance"]}])
+    assert site["static"][0]["paths"][0] == "/srv/shop/live/app"
+    assert site["static"][1]["paths"] == ["/srv/shop/shared/instance"]
+
+
+def test_a_shared_part_that_is_hidden_stays_so() -> None:
+    assert static_of([{"url": "/m", "path": "media"}], ["media/.cache", "media/a/.b/c"]) == [in_release("/m", "media")]
+
+
+def test_a_shared_part_that_nginx_cannot_be_told_is_named() -> None:
+    with pytest.raises(SitesError, match=r"flask_apps: 'media/my files' is in a shared path and served as /m/my files"):
+        static_of([{"url": "/m", "path": "media"}], ["media/my files"])
 
 
 def test_the_smallest_app_is_the_default_server_with_a_certificate_of_its_own() -> None:
@@ -518,3 +618,152 @@ def test_errors_since(tmp_path: Path) -> None:
         file.write("[emerg] still could not bind()\n")
     assert nginx.is_final(nginx.errors_since(log, size))
     assert nginx.errors_since(tmp_path / "missing", 0) == []
+
+
+# --- Sites that are not asked for any more -------------------------------------------------------------------------------
+
+
+def old_site(root: Path, name: str, names: str, mark: str = f"# {MARK}. x", default: str = "") -> Path:
+    """Write the file of a site as the role does, as far as it matters here."""
+    path = root / f"sites-enabled/{name}.conf"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{mark}\n\nserver {{\n    listen 80{default};\n    server_name {names};\n}}\n")
+    path.chmod(0o640)
+    return path
+
+
+def new_site(name: str, names: str, default: str = "") -> File:
+    text = f"# {MARK}\n\nserver {{\n    listen 80{default};\n    server_name {names};\n}}\n"
+    return File(f"sites-enabled/{name}.conf", text, owned=True)
+
+
+def test_a_site_that_is_gone_gives_up_what_is_anothers_now(tmp_path: Path) -> None:
+    before = old_site(tmp_path, "docs", "a.org b.org").read_text()
+    old_site(tmp_path, "gone", "A.org")
+    old_site(tmp_path, "quiet", "c.org")
+    files = [new_site("zed", "a.org"), File("sites-enabled/left.conf", owned=True)]
+    docs, gone = plan_stale(tmp_path, files)
+    assert docs.change == Change(
+        "sites-enabled/docs.conf",
+        0o640,
+        before.replace("a.org b.org", "b.org").encode(),
+        (before, before.replace("a.org b.org", "b.org")),
+    )
+    assert (gone.change.path, gone.change.content, gone.change.shown[1]) == ("sites-enabled/gone.conf", None, "")
+    assert told(docs, tmp_path) == (
+        f"{tmp_path}/sites-enabled/docs.conf is of the site docs, which is not in nginx_sites any more, and still answered "
+        "for a.org (now of the site zed). This was taken out of it; it goes on answering for b.org. An application behind "
+        "it is not stopped. To remove the old site for good, add {name: docs, state: absent} to nginx_sites."
+    )
+    assert "It answered for nothing else and would be removed." in told(gone, tmp_path, check_mode=True)
+    install(tmp_path, [docs.change, gone.change], lambda: None)
+    assert plan_stale(tmp_path, files) == []
+    assert sorted(path.name for path in (tmp_path / "sites-enabled").iterdir()) == ["docs.conf", "quiet.conf"]
+
+
+def test_the_place_of_the_default_server_is_given_up(tmp_path: Path) -> None:
+    old_site(tmp_path, "docs", "_", default=" default_server")
+    for files, now in (
+        ([new_site("zed", "_", " default_server")], "of the site zed"),
+        (
+            [File("nginx.conf", "http {\n    server {\n        listen *:80 default_server;\n    }\n}\n")],
+            "turned away by nginx.conf",
+        ),
+    ):
+        (stale,) = plan_stale(tmp_path, files)
+        assert stale.change.content is None
+        assert f"hosts that no site names (now {now})" in told(stale, tmp_path)
+    assert plan_stale(tmp_path, [new_site("zed", "a.org")]) == []
+
+
+def test_what_is_asked_for_or_absent_or_somebodys_is_left_alone(tmp_path: Path) -> None:
+    old_site(tmp_path, "zed", "a.org")
+    old_site(tmp_path, "absent", "a.org")
+    old_site(tmp_path, "somebodys", "a.org", mark="# mine")
+    old_site(tmp_path, "quotes", "a.org", mark=f"# not: {MARK}")
+    old_site(tmp_path, ".hidden", "a.org")
+    elsewhere = old_site(tmp_path, "linked", "a.org").rename(tmp_path / "linked.conf")
+    (tmp_path / "sites-enabled/linked.conf").symlink_to(elsewhere)
+    (tmp_path / "sites-enabled/directory.conf").mkdir()
+    files = [new_site("zed", "a.org"), File("sites-enabled/absent.conf", owned=True)]
+    assert plan_stale(tmp_path, files) == []
+    assert plan_stale(tmp_path / "missing", files) == []
+
+
+def test_what_is_not_utf8_comes_through(tmp_path: Path) -> None:
+    path = old_site(tmp_path, "docs", "a.org b.org")
+    path.write_bytes(path.read_bytes() + b"# caf\xe9\n")
+    (stale,) = plan_stale(tmp_path, [new_site("zed", "a.org")])
+    assert stale.change.content is not None and b"caf\xe9" in stale.change.content
+    stale.change.shown[1].encode()
+
+
+# --- The lock, and what others may read ----------------------------------------------------------------------------------
+
+
+def test_the_lock_is_in_a_directory_of_its_own(tmp_path: Path) -> None:
+    lock = tmp_path / "flaskops/nginx.lock"
+    with locked(lock):
+        assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        with (
+            pytest.raises(NginxError, match=f"process {os.getpid()} is changing nginx's configuration"),
+            locked(lock, 0.2),
+        ):
+            pass
+    with locked(lock, 0):
+        pass
+
+
+def test_a_lock_that_is_let_go_is_taken(tmp_path: Path) -> None:
+    lock = tmp_path / "flaskops/nginx.lock"
+    lock.parent.mkdir(mode=0o700)
+    holder = subprocess.Popen(
+        ["flock", "--exclusive", lock, "sh", "-c", "echo; sleep 0.5"], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "\n"
+    with locked(lock, 20):
+        assert holder.wait(5) == 0
+
+
+def test_a_directory_that_is_not_ones_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    private_directory(mine)
+    private_directory(mine)
+    (tmp_path / "link").symlink_to(mine)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    for name in ("link", "file", "open"):
+        with pytest.raises(PermissionError, match="closed to all others"):
+            private_directory(tmp_path / name)
+    monkeypatch.setattr(os, "geteuid", lambda: mine.stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="root's own"):
+        private_directory(mine)
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "flaskops/nginx.lock"
+    lock.parent.mkdir(mode=0o700)
+    (tmp_path / "precious").write_text("precious")
+    lock.symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic link"), locked(lock):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("umask", [0o027, 0o077])
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
+    openssl = shutil.which("openssl")
+    before = os.umask(umask)
+    try:
+        install(tmp_path, [Change("a/b/c.conf", content=b"x")], lambda: None)
+        if openssl:
+            make_certificate(SelfSigned("self-signed/a.crt", "self-signed/a.key", ("a.org",), 10), tmp_path, openssl)
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    expected = {"a": 0o755, "a/b": 0o755, "a/b/c.conf": 0o644}
+    if openssl:
+        expected |= {"self-signed": 0o755, "self-signed/a.crt": 0o644, "self-signed/a.key": 0o600}
+    assert modes == expected

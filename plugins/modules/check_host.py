@@ -1,0 +1,102 @@
+#!/usr/bin/python
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: check_host
+short_description: Check that a host has nothing else under the names of apps
+version_added: 0.1.0
+description:
+  - An app's name becomes its account, its group, its systemd units and its directory below C(/srv). This module refuses
+    names under which the host already has one of these that was not made for the app, such as a person's login, a
+    group of Debian's or a service of a package.
+  - An account that was made for the app is refused too where it is a member of a group of administrators, or not in a
+    group of its own.
+  - All mistakes of all names are reported at once, each with what is there and what to do. Nothing is changed.
+options:
+  names:
+    description: The names of the apps.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    description: Nothing is ever changed.
+    support: full
+  diff_mode:
+    description: Nothing is ever changed.
+    support: none
+  platform:
+    description: Where it works.
+    platforms: posix
+    support: full
+extends_documentation_fragment: [action_common_attributes]
+author:
+  - The flaskops.server contributors (@flaskops)
+"""
+
+EXAMPLES = r"""
+- name: Refuse names that this host uses for something else
+  flaskops.server.check_host:
+    names: [shop, blog]
+"""
+
+RETURN = r"""
+live:
+  description: The names that have a live release on this host.
+  returned: success
+  type: list
+  elements: str
+  sample: [shop]
+missing:
+  description: The names that have no account yet.
+  returned: success
+  type: list
+  elements: str
+  sample: [blog]
+mistakes:
+  description: What is in the way, one sentence or more each.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["staff: a group of that name is on this host (gid 50) and is not the app's"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.server.plugins.module_utils.accounts import (
+    is_live,
+    look,
+    mistakes_of,
+    warnings_of,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"names": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
+    )
+    names: list[str] = module.params["names"]
+    try:
+        host = look(names)
+        mistakes = [one for name in names for one in mistakes_of(name, host)]
+    except OSError as error:
+        module.fail_json(msg=f"This host cannot be looked at: {error}")
+    if mistakes:
+        count = "1 thing is" if len(mistakes) == 1 else f"{len(mistakes)} things are"
+        listed = "\n".join(f"  - {one}" for one in mistakes)
+        module.fail_json(msg=f"{count} in the way on this host, nothing was touched:\n{listed}", mistakes=mistakes)
+    for name in names:
+        for warning in warnings_of(name, host):
+            module.warn(warning)
+    module.exit_json(
+        changed=False,
+        live=[name for name in names if is_live(name)],
+        missing=[name for name in names if name not in host.accounts],
+    )
+
+
+if __name__ == "__main__":
+    main()
