@@ -175,12 +175,16 @@ def test_settings_of_an_app_reach_its_server(templar: Templar, server: str) -> N
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_happens_to_an_instance_out_of_memory_is_the_apps_to_say(templar: Templar, server: str) -> None:
-    conf = rendered(templar, server, limits={"MemoryMax": "1G"}, unit={"OOMPolicy": "stop"})["service.conf"].splitlines()
+    conf = rendered(templar, server, limits={"MemoryMax": "1G"}, unit={"OOMPolicy": "stop"})[
+        "service.conf"
+    ].splitlines()
     said = [line for line in conf if line.startswith(("OOMPolicy=", "MemoryMax="))]
     assert said == ["OOMPolicy=continue", "MemoryMax=1G", "OOMPolicy=stop"]
 
 
-@pytest.mark.parametrize(("settings", "said"), [({}, ["true"]), ({"wsgi-disable-file-wrapper": False}, ["true", "false"])])
+@pytest.mark.parametrize(
+    ("settings", "said"), [({}, ["true"]), ({"wsgi-disable-file-wrapper": False}, ["true", "false"])]
+)
 def test_uwsgi_sends_files_piece_by_piece_unless_told_otherwise(
     templar: Templar, settings: dict[str, Any], said: list[str]
 ) -> None:
