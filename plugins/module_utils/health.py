@@ -226,7 +226,9 @@ def _asked(path: Path, question: _Question, deadline: float) -> Iterator[tuple[_
     late = "it took the request and did not answer"
     try:
         try:
-            connection.request("GET", question.target, headers={"Connection": "close", **question.to_send()})
+            sent = question.to_send()
+            sent = sent if _get(sent, "Connection") else _with(sent, "Connection", "close")
+            connection.request("GET", question.target, headers=sent)
         except (ValueError, http.client.InvalidURL) as error:
             # The inventory's check refuses them; a release of an older version can have them still.
             raise NoAnswerError("it cannot be asked: health has a path or a header that HTTP does not allow") from error
