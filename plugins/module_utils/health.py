@@ -214,7 +214,7 @@ def ask(
         via.append((response.status, led))
         if question.state in asked or len(via) > MOST_REDIRECTS:
             steps = ", which answered ".join(_step(*step) for step in via)
-            how = "in a circle" if question.state in asked else f"on and on, {len(via)} times"
+            how = "in a circle" if question.state in asked else f"more than {MOST_REDIRECTS} times"
             raise RedirectError(f"it redirects GET {target} {how}: {steps}")
         asked.add(question.state)
 

@@ -228,7 +228,8 @@ class Cli:
             for name in names:
                 if name.startswith(_repository("")) and name.rpartition(":")[0] != tag.rpartition(":")[0]:
                     raise RuntimeFault(
-                        f"the image archive {image} calls its image {name}, as a release of another app is"
+                        f"the image archive {image} names its image {name}, as another app's release is named; save it "
+                        "by another name"
                     )
             if len(names) > 1:
                 raise RuntimeFault(f"the image archive {image} {several_names(names)}")

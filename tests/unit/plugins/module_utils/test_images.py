@@ -390,11 +390,11 @@ def test_no_file_of_an_archive_keeps_a_name(host: Host) -> None:
     [
         (
             {"manifest__json": saved("localhost/flaskops/victim:abc")},
-            "calls its image localhost/flaskops/victim:abc, as a release of another app is",
+            "names its image localhost/flaskops/victim:abc, as another app's release is named",
         ),
         (
             {"manifest__json": saved("shop:1", f"{MINE}2:abc")},
-            f"calls its image {MINE}2:abc, as a release of another app is",
+            f"names its image {MINE}2:abc, as another app's release is named",
         ),
         (
             {"manifest__json": saved("shop:1", "python:3")},
