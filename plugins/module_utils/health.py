@@ -121,7 +121,7 @@ class _Question:
 
 
 class _Socket(socket.socket):
-    """A unix socket that waits until one moment and not, as others do, so long for each part.
+    """A unix socket with one deadline for everything: a timeout would begin anew with each part that arrives.
 
     :param deadline: on the monotonic clock.
     """
