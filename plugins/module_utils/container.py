@@ -76,9 +76,15 @@ def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
             # systemd and the drain wait for as long.
             if type(settings[name]) is not int or settings[name] < 0:
                 found.append(f"{path}.{name}: expected a whole number of seconds")
-        elif isinstance(settings[name], Mapping):
+        elif not _is_writable(settings[name]):
             found.append(f"{path}.{name}: expected a text, a number, true or false, or a list of them")
     return found
+
+
+def _is_writable(value: Any) -> bool:
+    """Whether a value can be said on a command line: null leaves an option out."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return value is None or all(isinstance(one, (str, int, float)) for one in values)
 
 
 def options(app: Mapping[str, Any]) -> list[str]:

@@ -591,9 +591,13 @@ class Engine:
         return children(self._runtime(release).main_pid(release, state.main_pid))
 
     def _ask(self, release: str, timeout: float) -> health.Answer:
-        return health.ask(
-            self.layout.runtime_socket(release), self.app["health"]["path"], health.headers(self.app), timeout
-        )
+        path, status = self.app["health"]["path"], self.app["health"]["status"]
+        socket = self.layout.runtime_socket(release)
+        try:
+            return health.ask(socket, path, health.headers(self.app), timeout, status, self.app["domains"])
+        except health.RedirectError as error:
+            # It would not end when asked again either.
+            raise DeployError("proof", _short(error)) from error
 
     def _ask_once(self, release: str) -> None:
         """Make sure that a release proved a while ago still is."""
@@ -607,7 +611,7 @@ class Engine:
 
     def _wrong_status(self, answer: health.Answer) -> str:
         wanted = health.expected(self.app["health"]["status"])
-        return f"answered GET {self.app['health']['path']} with {answer.status}, expected {wanted}"
+        return f"answered {answer.said(self.app['health']['path'])}, expected {wanted}"
 
     def _is_up(self) -> bool:
         live = self.layout.live_id()

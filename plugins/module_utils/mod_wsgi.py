@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.schema import nearest
+from ansible_collections.flaskops.server.plugins.module_utils.schema import nearest, unwritable
 
 #: Every option of WSGIDaemonProcess in mod_wsgi 5.0
 #: (https://modwsgi.readthedocs.io/en/master/configuration-directives/WSGIDaemonProcess.html).
@@ -150,4 +150,4 @@ def _is_number(value: Any) -> bool:
 
 def _is_one_line(value: Any) -> bool:
     # A backslash at the end would take the next line with it.
-    return isinstance(value, str) and not {"\n", "\r"} & set(value) and not value.endswith("\\")
+    return isinstance(value, str) and not unwritable(value) and not value.endswith("\\")

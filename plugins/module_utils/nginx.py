@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check
+from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, unwritable
 
 #: What every file of ours carries, so that nobody's own file is ever overwritten or removed.
 MARK = "Managed by Ansible: flaskops.server.nginx"
@@ -97,8 +97,8 @@ def _scalars_or_null(value: Mapping[str, Any]) -> str | None:
             return "expected names of headers, made of letters, digits and hyphens"
         if item is not None and not isinstance(item, (str, int, float, bool)):
             return f"expected a string for {key}, or nothing to leave the header out"
-        if isinstance(item, str) and re.search(r"[\r\n]", item):
-            return f"expected one line for {key}"
+        if isinstance(item, str) and unwritable(item):
+            return f"expected one line for {key}, without control characters"
     return None
 
 
@@ -107,8 +107,12 @@ def directive_mistake(value: Any) -> str | None:
     if not isinstance(value, Mapping):
         return "expected a dictionary of nginx directives"
     for name, item in value.items():
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or unwritable(name):
             return "expected names of nginx directives"
+        if any(
+            isinstance(one, str) and unwritable(one) for one in (item if isinstance(item, (list, tuple)) else [item])
+        ):
+            return f"expected one line for {name}, without control characters; several lines go in snippets"
         if isinstance(item, Mapping):
             wrong = directive_mistake(item)
             if wrong:
@@ -163,7 +167,8 @@ NGINX_OPTIONS: dict[str, Field] = {
         "str|list",
         "Raw nginx configuration for the server block, such as further locations.",
         default=[],
-        items=Field("str", "Text."),
+        items=Field("str", "Text.", multiline=True),
+        multiline=True,
     ),
     "directives": Field(
         "dict",

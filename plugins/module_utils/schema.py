@@ -13,6 +13,9 @@
     site, mistakes = check(SITE, {"nmae": "shop"}, "nginx_sites[0]")
 
 Messages name the path, what was expected and the nearest known key. They never show a value: it could be a secret.
+
+Texts are of one line, where their field does not say ``multiline``: they end in files and headers in which a line is a
+directive of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import contextlib
 import copy
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -53,6 +57,8 @@ class Field:
     :param keys: a regular expression that each key of an open dict must match.
     :param items: what each item of a list must be.
     :param rule: a further check: takes the value, returns what is wrong with it ("must ...") or None.
+    :param multiline: whether a text, or what is in a dict or a list whose contents are not described, may have line breaks
+        and other control characters. Only for what never becomes a line of a file or a header as it is.
     """
 
     kind: str
@@ -68,6 +74,7 @@ class Field:
     keys: str = ""
     items: Field | None = None
     rule: Callable[[Any], str | None] | None = None
+    multiline: bool = False
 
     @property
     def expected(self) -> str:
@@ -109,6 +116,30 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"; known: {', '.join(known)}" if len(known) <= 30 else ""
 
 
+def unwritable(text: str, multiline: bool = False) -> str | None:
+    """Say what keeps a text from being written into a file, a header or an environment as it is.
+
+    >>> unwritable("1G\\nUser=root"), unwritable("1G\\n", multiline=True)
+    ('expected one line, got a line break', None)
+
+    :param multiline: whether line breaks and other control characters are allowed.
+    """
+    if "\0" in text:
+        return "expected text without a NUL character"
+    # Half of a pair of UTF-16, as JSON can hold it.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "expected text that can be written in UTF-8"
+    if multiline or not text:
+        return None
+    if len(text.splitlines()) > 1:
+        return "expected one line, got a line break"
+    if text.splitlines()[0] != text:
+        return "expected one line, got a line break at its end (in YAML, >- and |- leave it out)"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        return "expected text without control characters"
+    return None
+
+
 def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[str]]:
     """Check a dict against a schema.
 
@@ -120,7 +151,8 @@ def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[s
     for rule in schema.rules if checked else ():
         with contextlib.suppress(_MistakenError):
             mistakes.extend(rule(_Sound(checked, wrong), path))
-    return checked, mistakes
+    # Two rules can find the same.
+    return checked, list(dict.fromkeys(mistakes))
 
 
 class _MistakenError(Exception):
@@ -158,7 +190,7 @@ def _fields(
         if retired and key in retired:
             mistakes.append(f"{path}.{key}: retired, use {retired[key]}")
         else:
-            mistakes.append(f"{path}.{key}: unknown key{nearest(key, list(fields))}")
+            mistakes.append(f"{_below(path, key)}: unknown key{nearest(key, list(fields))}")
     checked = {}
     for name, field in fields.items():
         where = f"{path}.{name}"
@@ -178,6 +210,8 @@ def _value(field: Field, value: Any, path: str, mistakes: list[str]) -> Any:
         mistakes.append(f"{path}: expected {field.expected}, got {_named(value)}")
         return value
     wrong = _limits(field, value) or (field.rule(value) if field.rule else None)
+    if not wrong and isinstance(value, str):
+        wrong = unwritable(value, field.multiline)
     if wrong:
         mistakes.append(f"{path}: {wrong}")
         return value
@@ -186,15 +220,39 @@ def _value(field: Field, value: Any, path: str, mistakes: list[str]) -> Any:
             return _fields(field.fields, value, path, mistakes)
         for key in value:
             if field.keys and not re.fullmatch(field.keys, str(key)):
-                mistakes.append(f"{path}.{key}: expected a name matching {field.keys}")
+                mistakes.append(f"{_below(path, key)}: expected a name matching {field.keys}")
+            elif unwritable(str(key)):
+                mistakes.append(f"{_below(path, key)}: {unwritable(str(key))}")
         if field.values is not None:
-            return {key: _value(field.values, item, f"{path}.{key}", mistakes) for key, item in value.items()}
+            return {key: _value(field.values, item, _below(path, key), mistakes) for key, item in value.items()}
+        for key, item in value.items():
+            _undescribed(item, _below(path, key), field.multiline, mistakes)
         return dict(value)
     if isinstance(value, (list, tuple)):
         if field.items is None:
+            _undescribed(value, path, field.multiline, mistakes)
             return list(value)
         return [_value(field.items, item, f"{path}[{index}]", mistakes) for index, item in enumerate(value)]
     return value
+
+
+def _undescribed(value: Any, path: str, multiline: bool, mistakes: list[str]) -> None:
+    """Check the texts in what a schema takes as it is, such as the settings that an app passes through to its server."""
+    if isinstance(value, str) and (wrong := unwritable(value, multiline)):
+        mistakes.append(f"{path}: {wrong}")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if wrong := unwritable(str(key), multiline):
+                mistakes.append(f"{_below(path, key)}: {wrong}")
+            _undescribed(item, _below(path, key), multiline, mistakes)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _undescribed(item, f"{path}[{index}]", multiline, mistakes)
+
+
+def _below(path: str, key: Any) -> str:
+    """Return the path of a key, on one line whatever the key is."""
+    return f"{path}.{ascii(key) if unwritable(str(key)) else key}"
 
 
 def _is_kind(kinds: str, value: Any) -> bool:

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from ansible_collections.flaskops.server.plugins.module_utils.container import NO_LIMITS
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import NGINX_OPTIONS
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import NGINX_OPTIONS, SITE, sites_of_apps
 from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, nearest
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 
@@ -50,9 +52,14 @@ RESERVED_DIRECTIVES: Mapping[str, str] = {
     "WorkingDirectory": "the release's code",
 }
 
-COMMANDS = Field(
-    "list", "Commands, run by a shell as the app's user in the release.", default=[], items=Field("str", "A command.")
-)
+#: The most characters of a host name (RFC 1035).
+LONGEST_HOST_NAME = 253
+#: The name of a header (RFC 9110, token).
+HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+
+#: A command for a shell, which may have several lines.
+COMMAND = Field("str", "A command.", multiline=True)
+COMMANDS = Field("list", "Commands, run by a shell as the app's user in the release.", default=[], items=COMMAND)
 
 SOURCE = {
     "path": Field(
@@ -88,35 +95,41 @@ PYTHON = {
 }
 
 HEALTH = {
-    "path": Field("str", "What is asked.", default="/", pattern=r"/\S*"),
+    "path": Field(
+        "str",
+        "What is asked; a redirect on the app's own hosts is followed, and the last answer counts.",
+        default="/",
+        pattern=r"/\S*",
+        rule=lambda value: _in_ascii(value),
+    ),
     "status": Field(
         "int|list",
         "The status, or a list of them, that means healthy. Default: any below 500.",
         items=Field("int", "A status."),
     ),
     "timeout": Field("int", "Seconds from start until it must have answered.", default=60, minimum=1, maximum=3600),
-    "headers": Field("dict", "Headers to send.", default={}, values=Field("scalar", "A value.")),
+    "headers": Field(
+        "dict",
+        "Headers to send.",
+        default={},
+        keys=HEADER_NAME,
+        values=Field("scalar", "A value.", rule=lambda value: _in_latin_1(value)),
+    ),
 }
 
 CHECKS = {
-    "tests": Field("str", "A command that must succeed in the staged release, as the app's user."),
+    "tests": Field("str", "A command that must succeed in the staged release, as the app's user.", multiline=True),
     "import": Field("bool", "Import the module and look the callable up, beside the starting instance.", default=True),
     "pip_check": Field("bool", "The installed packages must agree with each other.", default=True),
     "audit": Field("bool", "Look for known vulnerabilities.", default=False),
 }
 
 HOOKS = {
-    "before_stage": Field(
-        "list", "Before anything is done, in the live release.", default=[], items=Field("str", "A command.")
-    ),
-    "after_stage": Field(
-        "list", "In the staged release, before it starts.", default=[], items=Field("str", "A command.")
-    ),
-    "before_live": Field(
-        "list", "In the proved release, before visitors get it.", default=[], items=Field("str", "A command.")
-    ),
-    "after_live": Field("list", "In the live release.", default=[], items=Field("str", "A command.")),
-    "on_failure": Field("list", "In the release that still serves.", default=[], items=Field("str", "A command.")),
+    "before_stage": Field("list", "Before anything is done, in the live release.", default=[], items=COMMAND),
+    "after_stage": Field("list", "In the staged release, before it starts.", default=[], items=COMMAND),
+    "before_live": Field("list", "In the proved release, before visitors get it.", default=[], items=COMMAND),
+    "after_live": Field("list", "In the live release.", default=[], items=COMMAND),
+    "on_failure": Field("list", "In the release that still serves.", default=[], items=COMMAND),
 }
 
 TLS = {
@@ -130,7 +143,10 @@ TLS = {
     "key": Field("str", "With `files`: the key, a path on the host."),
 }
 
-VARIABLES = Field("scalar", "A value.", rule=lambda value: _text(value))
+#: A process can be given any text but NUL.
+VARIABLES = Field("scalar", "A value.", multiline=True)
+#: A value of a line in a unit file.
+DIRECTIVE = Field("scalar", "A value.", rule=lambda value: _directive(value))
 
 APP = {
     "name": Field("str", "Unit, user, paths.", required=True, pattern=NAME, rule=lambda value: _not_reserved(value)),
@@ -146,7 +162,7 @@ APP = {
         "list",
         "Host names, the first is canonical. None: the default vhost.",
         default=[],
-        items=Field("str", "A host name.", pattern=HOSTNAME),
+        items=Field("str", "A host name.", rule=lambda value: _host_name(value)),
     ),
     "python": Field("dict", "The interpreter and what is installed.", default={}, fields=PYTHON),
     "env": Field("dict", "Settings, as environment variables.", default={}, keys=VARIABLE, values=VARIABLES),
@@ -161,7 +177,7 @@ APP = {
         "list",
         "Directories of the app that are kept across releases.",
         default=["instance"],
-        items=Field("str", "A relative path.", rule=lambda value: _inside(value)),
+        items=Field("str", "A relative path.", rule=lambda value: _inside(value) or _plain_path(value)),
     ),
     "static": Field(
         "list",
@@ -171,7 +187,7 @@ APP = {
             "dict",
             "A place.",
             fields={
-                "url": Field("str", "Where.", required=True, pattern=r"/[^\s{};\"']*"),
+                "url": Field("str", "Where.", required=True, pattern=r"/[^\s{};\"'$\\]*"),
                 "path": Field("str", "A directory of the app.", required=True, rule=lambda value: _inside(value)),
             },
         ),
@@ -187,7 +203,8 @@ APP = {
     "threads": Field(
         "int|str", "Threads in each; `auto`: 4.", default="auto", choices=("auto",), minimum=1, maximum=512
     ),
-    "gunicorn": Field("dict", "Any setting of Gunicorn, by its own name.", default={}),
+    # They are written as Python, which can say any text.
+    "gunicorn": Field("dict", "Any setting of Gunicorn, by its own name.", default={}, multiline=True),
     "uwsgi": Field("dict", "Any option of uWSGI, by its own name.", default={}),
     "mod_wsgi": Field("dict", "Any option of `WSGIDaemonProcess`, and any directive of httpd.", default={}),
     "container": Field("dict", "Any option of `podman run` and `docker run`, by its long name.", default={}),
@@ -195,14 +212,14 @@ APP = {
         "dict",
         "systemd's resource limits, by their own names (`MemoryMax`, `CPUQuota`, ...).",
         default={},
-        values=Field("scalar", "A value."),
+        values=DIRECTIVE,
     ),
     "unit": Field(
         "dict",
         "Any further directive of `[Service]`; a list repeats it.",
         default={},
         keys=r"[A-Z][A-Za-z]+",
-        values=Field("scalar|list", "A value."),
+        values=Field("scalar|list", "A value.", items=DIRECTIVE, rule=lambda value: _directive(value)),
     ),
     "health": Field("dict", "`path`, `status`, `timeout`, `headers`.", default={}, fields=HEALTH),
     "checks": Field("dict", "`tests`, `import`, `pip_check`, `audit`.", default={}, fields=CHECKS),
@@ -210,7 +227,7 @@ APP = {
         "list",
         "Run once per fleet after every host has proved the release, before any goes live.",
         default=[],
-        items=Field("str", "A command."),
+        items=COMMAND,
     ),
     "hooks": Field(
         "dict",
@@ -243,8 +260,43 @@ def _inside(value: str) -> str | None:
     return None
 
 
-def _text(value: Any) -> str | None:
-    return "expected text without a NUL character" if isinstance(value, str) and "\0" in value else None
+def _plain_path(value: str) -> str | None:
+    # A colon divides the parts of a container's volume; the others mean something to a shell, to systemd or to nginx.
+    found = re.search(r"[:$`\"'\\]", value)
+    return "expected a path without colons, quotes, $ and \\" if found else None
+
+
+def _directive(value: Any) -> str | None:
+    if isinstance(value, str) and value.rstrip().endswith("\\"):
+        return "expected no backslash at its end: systemd would take the next line for a part of it"
+    return None
+
+
+def _in_ascii(value: str) -> str | None:
+    if value.isascii():
+        return None
+    return f"expected ASCII, write it percent-encoded: {quote(value, safe=string.punctuation, errors='replace')}"
+
+
+def _in_latin_1(value: Any) -> str | None:
+    try:
+        str(value).encode("latin-1")
+    except UnicodeEncodeError:
+        return "expected characters that a header can hold (ISO 8859-1)"
+    return None
+
+
+def _host_name(value: str) -> str | None:
+    if len(value) > LONGEST_HOST_NAME:
+        return f"a host name has at most {LONGEST_HOST_NAME} characters"
+    if re.fullmatch(HOSTNAME, value):
+        return None
+    words = f"expected a string matching {HOSTNAME}: letters, digits and hyphens between dots"
+    try:
+        sent = value.encode("idna").decode()
+    except UnicodeError:
+        return words
+    return f"{words}; browsers send this name as {sent}" if sent != value and re.fullmatch(HOSTNAME, sent) else words
 
 
 def _not_reserved(value: str) -> str | None:
@@ -315,6 +367,22 @@ def _tls(app: Mapping[str, Any], path: str) -> list[str]:
     return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
 
 
+def _site(app: Mapping[str, Any], path: str) -> list[str]:
+    """What the role nginx would refuse once the release is live."""
+    [site] = sites_of_apps([app])
+    if site["tls"]["mode"] == "acme":
+        # It is refused by itself.
+        site["tls"] = {"mode": "none"}
+    mistakes = []
+    for mistake in check(SITE, site, path)[1]:
+        where, _, wrong = mistake.removeprefix(path).partition(": ")
+        where = re.sub(r"\.paths\b.*$", ".path", where.replace(".server_names", ".domains"))
+        if where.split(".")[1].split("[")[0] not in ("domains", "static", "tls"):
+            where = f".nginx{where}"
+        mistakes.append(f"{path}{where}: {wrong}")
+    return list(dict.fromkeys(mistakes))
+
+
 def _variables(app: Mapping[str, Any], path: str) -> list[str]:
     twice = sorted(set(app["env"]) & set(app["secrets"]))
     return [f"{path}.secrets.{name}: is in env too" for name in twice]
@@ -338,6 +406,7 @@ RULES: tuple[Callable[[Mapping[str, Any], str], list[str]], ...] = (
     _limits,
     _unit,
     _tls,
+    _site,
     _variables,
     _not_yet,
     _audit,

@@ -54,7 +54,10 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
         memory = state.memory if counted else memory_of(main_pid)
         said.update(instance=state.active, memory=memory, since=state.since)
         try:
-            answer = health.ask(layout.runtime_socket(live), app["health"]["path"], health.headers(app), HEALTH_TIMEOUT)
+            asked, socket = app["health"], layout.runtime_socket(live)
+            answer = health.ask(
+                socket, asked["path"], health.headers(app), HEALTH_TIMEOUT, asked.get("status"), app["domains"]
+            )
             said["health"] = str(answer.status)
         except health.NoAnswerError as error:
             said["health"] = str(error)

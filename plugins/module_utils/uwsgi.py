@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.schema import nearest
+from ansible_collections.flaskops.server.plugins.module_utils.schema import nearest, unwritable
 
 #: Every option of pyuwsgi 2.0.30 that an app may set, as `uwsgi --help` prints them; a unit test holds this list
 #: together with the pinned version.
@@ -188,4 +188,4 @@ def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
 def _is_writable(value: Any) -> bool:
     """Whether a value can be said in uWSGI's configuration file."""
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(one, (str, int, float)) and "\n" not in str(one) for one in values)
+    return all(isinstance(one, (str, int, float)) and not unwritable(str(one)) for one in values)

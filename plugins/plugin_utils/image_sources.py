@@ -19,6 +19,12 @@ from urllib.parse import quote, urlencode
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import SourceError
+from ansible_collections.flaskops.server.plugins.module_utils.images import (
+    UNREADABLE,
+    ArchiveError,
+    names_in,
+    several_names,
+)
 
 #: Archives by the name of their transport (containers-transports(5)).
 ARCHIVES = ("docker-archive", "oci-archive")
@@ -150,8 +156,26 @@ def archive_of(image: str) -> str | None:
 def digest_of(archive: Path) -> str:
     """Return the digest of the image in an archive, without an engine.
 
-    :raises SourceError: when it is no image archive, or holds several images.
+    :raises SourceError: when it is no image archive, or holds several images, or one with several names.
     """
+    digests, names = _images_in(archive)
+    if len(names) > 1 and len(set(digests)) == 1:
+        raise SourceError(f"source.image: {archive} {several_names(names)}")
+    if len(digests) != 1:
+        raise SourceError(f"source.image: {archive} holds {len(digests)} images, expected one")
+    return digests[0]
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether a file is an archive of an image, and not one of code."""
+    try:
+        return bool(_images_in(path)[0])
+    except SourceError:
+        return False
+
+
+def _images_in(archive: Path) -> tuple[list[str], list[str]]:
+    """Return the digests of the images in an archive, and all names that they would have once loaded."""
     try:
         with tarfile.open(archive) as tar:
             names = set(tar.getnames())
@@ -163,19 +187,11 @@ def digest_of(archive: Path) -> str:
                 digests = [f"sha256:{hashlib.sha256(_member(tar, image['Config'])).hexdigest()}" for image in images]
             else:
                 raise SourceError(f"source.image: {archive} is not an image archive, as podman save writes it")
-    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+            return digests, names_in(tar)
+    except ArchiveError as error:
+        raise SourceError(f"source.image: {archive} cannot be read as an image archive: it {error}") from error
+    except (OSError, *UNREADABLE) as error:
         raise SourceError(f"source.image: {archive} cannot be read as an image archive: {error}") from error
-    if len(digests) != 1:
-        raise SourceError(f"source.image: {archive} holds {len(digests)} images, expected one")
-    return digests[0]
-
-
-def is_archive(path: Path) -> bool:
-    """Say whether a file is an archive of an image, and not one of code."""
-    try:
-        return bool(digest_of(path))
-    except SourceError:
-        return False
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

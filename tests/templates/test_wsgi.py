@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -84,7 +85,43 @@ def mended(environ, start):
     return [b"sorry"]
 
 checked = validator(plain)
+
+def partly(environ, start):
+    environ["wsgi.input"].read(1000)
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [b"x"]
+
+def switching(environ, start):
+    start("101 Switching Protocols", [])
+    return []
+
+class Failing(Closing):
+    def close(self):
+        raise LookupError("no such thing")
+
+def failing_at_the_end(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return Failing([b"x"])
 """
+
+
+class Body(io.BytesIO):
+    """A request's body that knows how much of it was asked for at once; what it has not got, it waits for in vain."""
+
+    def __init__(self, data: bytes = b"", ends: bool = True) -> None:
+        super().__init__(data)
+        self.asked: list[int] = []
+        self.ends = ends
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.asked.append(size or 0)
+        data = super().read(size)
+        assert data or self.ends, "a server that reads here waits for ever"
+        return data
+
+    @property
+    def left(self) -> int:
+        return len(self.getbuffer()) - self.tell()
 
 
 class Release:
@@ -321,6 +358,114 @@ def test_it_keeps_to_the_rules_of_wsgi_on_both_sides(release: Release, name: str
     )
     asked.whole()
     assert len(asked.lines) == 1
+
+
+# -- what is left of a request -----------------------------------------------------------------------------------------
+
+
+def posted(body: Any, **more: Any) -> dict[str, Any]:
+    return {"REQUEST_METHOD": "POST", "wsgi.input": body, "CONTENT_LENGTH": "200000", **more}
+
+
+@pytest.mark.parametrize("name", ["plain", "partly", "streamed", "closing", "mended"])
+def test_the_rest_of_a_body_is_read_when_the_answer_is_closed(release: Release, name: str) -> None:
+    body = Body(b"x" * 200000)
+    asked = release.ask(f"shop.web.main:{name}", **posted(body, **{"test.parts": [b"x"], "test.seen": []}))
+    answer = asked.begin()
+    list(answer)
+    assert body.left >= 199000, "the answer does not wait for it"
+    answer.close()
+    assert (body.left, len(asked.lines)) == (0, 1)
+    assert max(body.asked) <= 65536, "in pieces"
+
+
+def test_no_more_is_read_than_was_announced(release: Release) -> None:
+    body = Body(b"x" * 200000 + b"the next request")
+    release.ask("shop.web.main:plain", **posted(body)).whole()
+    assert body.left == len(b"the next request")
+
+
+def test_a_visitor_who_leaves_early_is_read_to_the_end_too(release: Release) -> None:
+    body = Body(b"x" * 200000)
+    answer = release.ask("shop.web.main:late", **posted(body)).begin()
+    answer.close()
+    assert body.left == 0
+
+
+@pytest.mark.parametrize("name", ["broken", "broken_later", "failing_at_the_end"])
+def test_an_app_that_fails_leaves_nothing_unread(release: Release, name: str) -> None:
+    body = Body(b"x" * 200000)
+    with pytest.raises(LookupError, match="no such thing"):
+        release.ask(f"shop.web.main:{name}", **posted(body)).whole()
+    assert body.left == 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"CONTENT_LENGTH": ""},
+        {"CONTENT_LENGTH": "0"},
+        {"CONTENT_LENGTH": "-1"},
+        {"CONTENT_LENGTH": "many"},
+        {"CONTENT_LENGTH": "\u00b2"},
+        {"CONTENT_LENGTH": "9" * 5000},
+        {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"},
+        {"HTTP_UPGRADE": "websocket"},
+        {"HTTP_UPGRADE": "WebSocket", "REQUEST_METHOD": "GET", "CONTENT_LENGTH": ""},
+    ],
+)
+@pytest.mark.parametrize("name", ["plain", "broken"])
+def test_what_has_no_body_that_ends_is_not_read(release: Release, asked: dict[str, str], name: str) -> None:
+    body = Body(ends=False)
+    with contextlib.suppress(LookupError):
+        release.ask(f"shop.web.main:{name}", **posted(body, **asked)).whole()
+    assert body.asked == []
+
+
+def test_a_connection_that_the_app_has_taken_over_is_not_read(release: Release) -> None:
+    body = Body(b"frames")
+    release.ask("shop.web.main:switching", **posted(body)).whole()
+    assert body.asked == []
+
+
+def test_an_offer_of_http_2_is_no_reason_to_leave_a_body(release: Release) -> None:
+    body = Body(b"x" * 200000)
+    release.ask("shop.web.main:plain", **posted(body, HTTP_UPGRADE="h2c")).whole()
+    assert body.left == 0
+
+
+class _Broken:
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def read(self, _: int) -> bytes:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError, ConnectionResetError, ValueError, RuntimeError])
+def test_a_body_that_cannot_be_read_does_the_answer_no_harm(release: Release, error: type[Exception]) -> None:
+    answer = release.ask("shop.web.main:plain", **posted(_Broken(error))).whole()
+    assert (answer.body, len(answer.lines)) == (b"onethree", 1)
+
+
+def test_a_body_that_is_cut_or_closed_or_missing_does_no_harm(release: Release) -> None:
+    closed = Body()
+    closed.close()
+    for body in (Body(b"x" * 10), closed, None, object()):
+        assert release.ask("shop.web.main:plain", **posted(body)).whole().body == b"onethree"
+
+
+def test_a_body_that_drips_is_not_waited_for(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dripping:
+        now = 0.0
+
+        def read(self, _: int) -> bytes:
+            Dripping.now += 3
+            return b"x"
+
+    monkeypatch.setattr("time.monotonic", lambda: Dripping.now)
+    assert release.ask("shop.web.main:plain", **posted(Dripping())).whole().body == b"onethree"
+    assert Dripping.now <= 25, "less than a stopping server waits"
 
 
 # -- behind nginx ------------------------------------------------------------------------------------------------------

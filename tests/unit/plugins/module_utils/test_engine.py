@@ -611,6 +611,30 @@ def test_the_proof_asks_a_while(host: Host) -> None:
     assert host.sleeps.count(engine_module.PROOF_PAUSE) == engine_module.PROOF_ANSWERS - 1
 
 
+def test_a_redirect_to_a_page_that_fails_is_no_proof(host: Host) -> None:
+    host.deploy("aaa", NO_CHECKS)
+    host.answers = [Answer(500, "boom", ((302, "/login"),))]
+    words = "answered GET / with 302 to /login, which answered 500, expected a status below 500"
+    with pytest.raises(Refused, match=words) as refused:
+        host.deploy("bbb", NO_CHECKS)
+    assert "boom" in str(refused.value)
+    assert (host.layout.live_id(), host.running) == ("aaa", {"aaa"})
+
+
+def test_redirects_without_an_end_are_not_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def ask(*given: Any) -> Answer:
+        asked.append(given)
+        raise health.RedirectError("it redirects GET / in a circle: 302 to /")
+
+    monkeypatch.setattr(health, "ask", ask)
+    with pytest.raises(Refused, match="release aaa redirects GET / in a circle: 302 to /"):
+        host.deploy("aaa", {"domains": ["a.example", "b.example"], "health": {"status": 200}, **NO_CHECKS})
+    assert len(asked) == 1
+    assert asked[0][4:] == (200, ["a.example", "b.example"])
+
+
 # -- the switch -------------------------------------------------------------------------------------------------------
 
 

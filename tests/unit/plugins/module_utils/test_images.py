@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import re
@@ -67,7 +68,14 @@ elif verb == "pull":
 elif verb == "push":
     state["registry"][last] = known(last)
 elif verb == "load":
+    import tarfile
     there.update(state["archive"])
+    with tarfile.open(options["--input"][0]) as tar:
+        for name in tar.getnames():
+            state["loads"][name] = tar.extractfile(name).read().decode() if tar.getmember(name).isreg() else None
+    if "manifest.json" in state["loads"]:
+        for tag in json.loads(state["loads"]["manifest.json"])[0].get("RepoTags") or []:
+            there[tag] = "id-loaded"
     end(state["loaded"])
 elif verb == "tag":
     there[last] = known(plain[-2])
@@ -106,7 +114,7 @@ class Host:
         self.image = Image(self.layout)
         self.bin.mkdir()
         self.told: dict[str, Any] = {key: {} for key in ("images", "registry", "archive", "fails", "config")}
-        self.told |= {"calls": [], "used": [], "pids": [], "directories": [], "loaded": ""}
+        self.told |= {"calls": [], "used": [], "pids": [], "directories": [], "loaded": "", "loads": {}}
         self.installer = root / "installer.env"
 
     def has(self, *engines: str) -> None:
@@ -361,6 +369,108 @@ def test_an_archive_is_loaded(host: Host, engine: str, said: str, name: str) -> 
     assert host.image.build(host.bundle({}, engine, source={"image": "shop.tar"}))["image"] == "id-loaded"
     assert host.now()["images"][f"{MINE}:aaa"] == "id-loaded"
     assert host.called("load")[0] == [engine, "load", "--input", str(host.root / "aaa.tar")]
+
+
+LAYER = b"layer" * 1000
+
+
+def image_archive(host: Host, mode: str = "w", **indexes: Any) -> Bundle:
+    """A release of an image archive with these files that describe it; two underscores stand for a dot."""
+    bundle = host.bundle({}, source={"image": "shop.tar"})
+    assert bundle.artifact is not None
+    members = {"c.json": b"{}", "abc/layer.tar": LAYER}
+    members |= {name.replace("__", "."): json.dumps(content).encode() for name, content in indexes.items()}
+    with tarfile.open(bundle.artifact, mode) as tar:  # type: ignore[call-overload]
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("def/layer.tar")
+        link.type, link.linkname = tarfile.SYMTYPE, "../abc/layer.tar"
+        tar.addfile(link)
+    return bundle
+
+
+def saved(*tags: str) -> list[dict[str, Any]]:
+    return [{"Config": "c.json", "RepoTags": list(tags), "Layers": ["abc/layer.tar", "def/layer.tar"]}]
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+@pytest.mark.parametrize("name", ["docker.io/library/python:3.13-slim", "python:3.13-slim", f"{MINE}:old", "shop:1"])
+def test_loading_an_archive_moves_no_name_of_the_host(host: Host, name: str, mode: str) -> None:
+    there = {"docker.io/library/python:3.13-slim": "id-base", "python:3.13-slim": "id-base", f"{MINE}:old": "id-old"}
+    host.tell(images={**there, "sha256:eee": "id-loaded"}, loaded="Loaded image: sha256:eee")
+    assert host.image.build(image_archive(host, mode, manifest__json=saved(name)))["image"] == "id-loaded"
+    assert host.now()["images"] == {**there, "sha256:eee": "id-loaded", f"{MINE}:aaa": "id-loaded"}
+    loaded = host.now()["loads"]
+    assert json.loads(loaded["manifest.json"]) == [{**saved()[0], "RepoTags": None}]
+    assert {name: loaded[name] for name in loaded if name != "manifest.json"} == {
+        "c.json": "{}",
+        "abc/layer.tar": LAYER.decode(),
+        "def/layer.tar": None,
+    }
+    # The copy is gone.
+    assert not list(host.root.glob(".flaskops-image-*"))
+
+
+def test_no_file_of_an_archive_keeps_a_name(host: Host) -> None:
+    manifest = {"digest": "sha256:d", "size": 5, "platform": {"os": "linux"}, "Annotations": {"x": "y"}}
+    annotations = {
+        "org.opencontainers.image.ref.name": "1.4",
+        "io.containerd.image.name": "docker.io/library/shop:1.4",
+        "org.opencontainers.image.created": "2026",
+    }
+    docker = [{**saved("shop:1.4")[0], "repotags": ["docker.io/library/python:3.13-slim"]}]
+    index = {"schemaVersion": 2, "manifests": [{**manifest, "annotations": annotations}], "MANIFESTS": [1]}
+    host.tell(images={"sha256:eee": "id-loaded"}, loaded="Loaded image ID: sha256:eee")
+    repositories = {"shop": {"1.4": "abc"}}
+    host.image.build(image_archive(host, manifest__json=docker, index__json=index, repositories=repositories))
+    loaded = host.now()["loads"]
+    assert json.loads(loaded["manifest.json"]) == [{**saved()[0], "RepoTags": None}]
+    del manifest["Annotations"]
+    kept = {**manifest, "annotations": {"org.opencontainers.image.created": "2026"}}
+    assert json.loads(loaded["index.json"]) == {"schemaVersion": 2, "manifests": [kept]}
+    assert "repositories" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("indexes", "words"),
+    [
+        (
+            {"manifest__json": saved("localhost/flaskops/victim:abc")},
+            "names its image localhost/flaskops/victim:abc, as another app's release is named",
+        ),
+        (
+            {"manifest__json": saved("shop:1", f"{MINE}2:abc")},
+            f"names its image {MINE}2:abc, as another app's release is named",
+        ),
+        (
+            {"manifest__json": saved("shop:1", "python:3")},
+            r"gives its image 2 names \(docker.io/library/python:3, docker.io/library/shop:1\), expected one",
+        ),
+        ({"manifest__json": [*saved("a"), {**saved()[0], "Config": "d.json"}]}, "holds 2 images, expected one"),
+        ({"manifest__json": []}, "holds 0 images, expected one"),
+        ({"index__json": {"manifests": [{"digest": "a"}, {"digest": "b"}]}}, "holds 2 images, expected one"),
+        ({"repositories": {"shop": {"1": "abc"}}}, "is of a kind that is no more in use"),
+        ({"manifest__json": {"name": "Shop"}}, "cannot be read as an image archive"),
+        ({"manifest__json": "x" * (5 * 2**20)}, r"has a manifest\.json of more than 4194304 bytes"),
+    ],
+)
+def test_an_archive_that_the_controller_should_have_refused(host: Host, indexes: dict[str, Any], words: str) -> None:
+    bundle = image_archive(host, **indexes)
+    with pytest.raises(RuntimeFault, match=rf"the image archive shop\.tar {words}"):
+        host.image.build(bundle)
+    assert host.called("load") == []
+    assert not list(host.root.glob(".flaskops-image-*"))
+
+
+def test_an_archive_that_is_damaged(host: Host) -> None:
+    bundle = image_archive(host, "w:gz", manifest__json=saved("shop:1"))
+    assert bundle.artifact is not None
+    whole = bundle.artifact.read_bytes()
+    bundle.artifact.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeFault, match=r"the image archive shop\.tar cannot be read as an image archive"):
+        host.image.build(bundle)
 
 
 def test_an_archive_without_an_image(host: Host) -> None:

@@ -38,6 +38,8 @@ SITE = Schema(
         "env": Field("dict", "Variables.", default={}, keys=r"[A-Z]+", values=Field("scalar", "A value.")),
         "path": Field("str", "Path.", rule=lambda value: None if value.startswith("/") else "must be absolute"),
         "extra": Field("any", "Anything."),
+        "script": Field("str", "Lines.", multiline=True),
+        "settings": Field("dict", "Lines in anything.", default={}, multiline=True),
     },
     rules=(_listening, _both),
     retired={"port": "listen"},
@@ -53,6 +55,8 @@ DEFAULTS = {
     "env": {},
     "path": None,
     "extra": None,
+    "script": None,
+    "settings": {},
 }
 
 MISTAKES = [
@@ -84,6 +88,33 @@ MISTAKES = [
     ({"name": "a", "listen": []}, ["x.listen: missing"]),
     # A rule is left out where it would read a mistake; the others still speak.
     ({"name": 5, "listen": []}, ["x.name: expected a string matching [a-z]+, got a whole number", "x.listen: missing"]),
+    *(
+        ({"name": "a", "path": f"/{SECRET}{end}User=root"}, ["x.path: expected one line, got a line break"])
+        for end in ("\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+    ),
+    (
+        {"name": "a", "path": f"/{SECRET}\n"},
+        ["x.path: expected one line, got a line break at its end (in YAML, >- and |- leave it out)"],
+    ),
+    *(
+        ({"name": "a", "path": f"/{SECRET}{character}"}, ["x.path: expected text without control characters"])
+        for character in ("\t", "\x01", "\x1b", "\x7f", "\x9b")
+    ),
+    ({"name": "a", "path": f"/{SECRET}\0"}, ["x.path: expected text without a NUL character"]),
+    ({"name": "a", "path": f"/{SECRET}\ud800"}, ["x.path: expected text that can be written in UTF-8"]),
+    ({"name": "a", "env": {"A": f"{SECRET}\n1"}}, ["x.env.A: expected one line, got a line break"]),
+    ({"name": "a", "env": {"A\nB": 1}}, ["x.env.'A\\nB': expected a name matching [A-Z]+"]),
+    ({"name": "a", "na\nme": 1}, ["x.'na\\nme': unknown key, did you mean name?"]),
+    (
+        {"name": "a", "extra": {"b": [1, {"c": (2, f"{SECRET}\r3")}], "d\n": 4}},
+        [
+            "x.extra.'d\\n': expected one line, got a line break at its end (in YAML, >- and |- leave it out)",
+            "x.extra.b[1].c[1]: expected one line, got a line break",
+        ],
+    ),
+    ({"name": "a", "extra": f"{SECRET}\n2"}, ["x.extra: expected one line, got a line break"]),
+    ({"name": "a", "script": f"{SECRET}\0"}, ["x.script: expected text without a NUL character"]),
+    ({"name": "a", "settings": {"a": [f"{SECRET}\0"]}}, ["x.settings.a[0]: expected text without a NUL character"]),
     ([SECRET], ["x: expected a dictionary, got a list"]),
     (None, ["x: expected a dictionary, got nothing"]),
 ]
@@ -102,6 +133,16 @@ def test_defaults_are_filled_in_and_are_nobodys_to_change() -> None:
     checked["listen"].append(443)
     checked["env"]["A"] = 1
     assert check(SITE, {"name": "a"}, "x")[0] == {"name": "a", **DEFAULTS}
+
+
+def test_lines_where_they_are_wanted_and_all_characters_of_one_line() -> None:
+    given = {"script": "a\n\tb\r\n", "settings": {"a": ["b\nc"]}, "path": "/gr\u00fc\u00dfe % \\ \u200d \U0001f600"}
+    checked, mistakes = check(SITE, {"name": "a", **given}, "x")
+    assert (checked, mistakes) == ({"name": "a", **DEFAULTS, **given}, [])
+
+
+def test_what_two_rules_find_is_said_once() -> None:
+    assert check(Schema(SITE.fields, rules=(_both, _both)), {"name": "auto"}, "x")[1] == ["x.name: is a size too"]
 
 
 def test_what_is_given_wins_and_the_rest_is_default() -> None:

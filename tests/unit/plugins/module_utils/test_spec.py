@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, check
 from ansible_collections.flaskops.server.plugins.module_utils.spec import (
     APP,
     NOT_YET,
     RESERVED_DIRECTIVES,
     RESERVED_NAMES,
+    SCHEMA,
     SpecError,
     is_credential_url,
     resolve,
@@ -85,6 +88,78 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"secrets": [SECRET]}, "secrets: expected a dictionary, got a list"),
     ({"domains": ["a b"]}, "domains[0]: expected a string matching"),
     ({"domains": "a.example"}, "domains: expected a list, got a string"),
+    *(
+        ({"domains": [name]}, f"domains[0]: {words}")
+        for name, words in {
+            "a." * 126 + "aa": "a host name has at most 253 characters",
+            "b\u00fccher.example": r"expected a string matching (\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
+            "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?: letters, digits and hyphens between dots; browsers send this "
+            "name as xn--bcher-kva.example",
+            "my_host.example": "expected a string matching",
+            "a.example\n": "expected a string matching",
+        }.items()
+    ),
+    *(
+        ({"shared_paths": [path]}, "shared_paths[0]: expected a path without colons, quotes, $ and \\")
+        for path in ("$(id)", "a:b", "`id`", 'a"b', "it's", "a\\b")
+    ),
+    ({"shared_paths": ["a\0b"]}, "shared_paths[0]: expected text without a NUL character"),
+    ({"shared_paths": ["a\nb"]}, "shared_paths[0]: expected one line, got a line break"),
+    *(
+        ({"static": [{"url": url, "path": "s"}]}, "static[0].url: expected a string matching")
+        for url in ("/$a", "/a\\", "/a b")
+    ),
+    *(
+        (
+            {"static": [{"url": "/s", "path": path}]},
+            "static[0].path: expected a path without spaces, quotes and any of $ ; { } \\",
+        )
+        for path in ("two words", "$document_root", "a;b", "a\\b", "a{b}", 'a"b')
+    ),
+    ({"static": [{"url": "/", "path": "s"}]}, "static[0].url: / belongs to the upstream, expected a path below it"),
+    ({"static": [{"url": u, "path": "s"} for u in ("/s", "/s/")]}, "static[1].url: is there twice"),
+    (
+        {"tls": {"mode": "files", "certificate": "/c", "key": "/my key"}},
+        "tls.key: expected a path without spaces, quotes and any of $ ; { } \\",
+    ),
+    (
+        {"tls": {"mode": "files", "certificate": "c", "key": "/k"}},
+        "tls.certificate: expected an absolute path without ..",
+    ),
+    (
+        {"nginx": {"redirect_to_canonical": True}, "domains": ["*.a.example"]},
+        "domains[0]: expected a plain host name to",
+    ),
+    ({"nginx": {"directives": {"a": "b\nc"}}}, "nginx.directives: expected one line for a"),
+    ({"nginx": {"directives": {"a": {"b": ["c\rd"]}}}}, "nginx.directives: expected one line for b"),
+    ({"nginx": {"directives": {"a\nb": 1}}}, "nginx.directives: expected names of nginx directives"),
+    ({"nginx": {"headers": {"X": "a\u2028b"}}}, "nginx.headers: expected one line for X"),
+    ({"limits": {"MemoryMax": "1G\nUser=root"}}, "limits.MemoryMax: expected one line, got a line break"),
+    ({"unit": {"Environment": "A=1\rUser=root"}}, "unit.Environment: expected one line, got a line break"),
+    ({"unit": {"BindPaths": ["/a", "/b\nUser=root"]}}, "unit.BindPaths[1]: expected one line, got a line break"),
+    ({"unit": {"Nice\nUser": "root"}}, r"unit.'Nice\nUser': expected a name matching"),
+    *(
+        (
+            {key: {"MemoryMax": value}},
+            f"{key}.MemoryMax: expected no backslash at its end: systemd would take the next line",
+        )
+        for key in ("limits", "unit")
+        for value in ("1G\\", "\\", "1G\\ ")
+    ),
+    ({"unit": {"BindPaths": ["/a\\"]}}, "unit.BindPaths[0]: expected no backslash at its end"),
+    ({"unit": {"BindPaths": [["/a"]]}}, "unit.BindPaths[0]: expected a string, a number or a boolean, got a list"),
+    ({"container": {"label": ["a", "b\nc"]}}, "container.label[1]: expected one line, got a line break"),
+    ({"container": {"label": [{"a": 1}]}}, "container.label: expected a text, a number, true or false, or a list"),
+    ({"uwsgi": {"env": ["A=1", "B=2\rplugin=x"]}}, "uwsgi.env[1]: expected one line, got a line break"),
+    ({"mod_wsgi": {"ErrorDocument": ["404 a\x85b"]}}, "mod_wsgi.ErrorDocument[0]: expected one line, got a line break"),
+    ({"health": {"path": "/\u00e9?a=1%20"}}, "health.path: expected ASCII, write it percent-encoded: /%C3%A9?a=1%20"),
+    ({"health": {"path": "/\x01"}}, "health.path: expected text without control characters"),
+    ({"health": {"headers": {"X": "a\r\nY: b"}}}, "health.headers.X: expected one line, got a line break"),
+    ({"health": {"headers": {"X": "\u20ac"}}}, "health.headers.X: expected characters that a header can hold"),
+    *(({"health": {"headers": {n: 1}}}, "health.headers.") for n in ("X Y", "X:", "", "X\n", "\u00dc")),
+    ({"secrets": {"A": SECRET + "\ud800"}}, "secrets.A: expected text that can be written in UTF-8"),
+    ({"wsgi": "shop:create_app('a\rb')"}, "wsgi: expected one line, got a line break"),
+    ({"release_commands": ["a\0b"]}, "release_commands[0]: expected text without a NUL character"),
     ({"shared_paths": ["../up"]}, "shared_paths[0]: expected a path below the app's directory"),
     ({"static": [{"url": "/s"}]}, "static[0].path: missing, expected a string"),
     ({"static": [{"url": "s", "path": "s"}]}, "static[0].url: expected a string matching"),
@@ -197,10 +272,78 @@ def test_defaults() -> None:
         {"limits": {"MemoryMax": "1G"}, "unit": {"Nice": 5, "BindPaths": ["/a", "/b"]}},
         {"health": {"path": "/healthz", "status": [200, 204], "headers": {"X-A": 1}}},
         {"static": [{"url": "/static", "path": "shop/static"}], "workers": 3, "threads": 1},
+        {"unit": {"Environment": '"A=%n \\\\x20 b" C=\u00fc', "ExecStartPre": ["-/bin/true \\\\ a"], "Nice": ""}},
+        {"limits": {"CPUQuota": "150%", "LimitNOFILE": "1024:4096"}},
+        {"health": {"path": "/a?b=%C3%A9&c=~!$'()*+,;:@", "headers": {"X_!#$%&'*+.^`|~-1": "\u00e9"}}},
+        {"shared_paths": ["two words", "gr\u00f6\u00dfe/\u00fc", "a+b@c,d"]},
+        {"static": [{"url": "/gr\u00f6\u00dfe/", "path": "./gr\u00f6\u00dfe/"}]},
+        {"domains": ["a." * 126 + "a"]},
+        {"tls": {"mode": "none"}, "domains": []},
+        {"container": {"label": None, "dns": ["192.0.2.1"], "init": True, "memory-swappiness": 5}},
     ],
 )
 def test_what_is_allowed(change: dict[str, Any]) -> None:
     assert resolve([{**SHOP, **change}])
+
+
+#: What may have several lines: it is quoted, or it is for a shell, or raw by its purpose.
+LINES = """
+env secrets gunicorn checks.tests release_commands[] hooks.before_stage[] hooks.after_stage[] hooks.before_live[]
+hooks.after_live[] hooks.on_failure[] nginx.snippets[] nginx.snippets
+""".split()
+
+
+def _texts(fields: Mapping[str, Field], prefix: str = "") -> Iterator[tuple[str, Callable[[str], Any]]]:
+    """Every place of an app that takes a text: its path, and a function that makes the app's keys of a text."""
+    for name, field in fields.items():
+        yield from _texts_of(field, f"{prefix}{name}", lambda value, name=name: {name: value})
+
+
+def _texts_of(field: Field, path: str, put: Callable[[Any], Any]) -> Iterator[tuple[str, Callable[[str], Any]]]:
+    kinds = field.kind.split("|")
+    if {"str", "scalar"} & set(kinds):
+        yield path, put
+    if "list" in kinds:
+        yield from _texts_of(field.items or Field("scalar", ""), f"{path}[]", lambda value: put([value]))
+    if field.fields:
+        for name, inner in field.fields.items():
+            yield from _texts_of(inner, f"{path}.{name}", lambda value, name=name: put({name: value}))
+    elif "dict" in kinds:
+        yield from _texts_of(field.values or Field("scalar", ""), path, lambda value: put({"A": value}))
+        yield from _texts_of(
+            field.values or Field("scalar", ""), f"{path} (deep)", lambda value: put({"A": [{"b": value}]})
+        )
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\x85", "\u2028", "\x1b", "\0"])
+def test_no_text_has_a_line_break_that_is_not_said_to_have_some(character: str) -> None:
+    """A key that comes later is safe too, unless it says otherwise."""
+    places = dict(_texts(APP))
+    assert len(places) > 40
+    for path, put in places.items():
+        found = check(SCHEMA, {**SHOP, **put(f"a{character}b")}, "x")[1]
+        if character != "\0" and path in LINES:
+            assert not [mistake for mistake in found if "line" in mistake or "control" in mistake], path
+        else:
+            assert found, path
+            assert character not in "".join(found), path
+
+
+def test_lines_where_they_are_wanted() -> None:
+    given: dict[str, Any] = {
+        "env": {"A": "a\nb\r\n"},
+        "secrets": {"KEY": "-----BEGIN\n-----END\n"},
+        "gunicorn": {"access_log_format": "a\tb", "raw_env": ["A=1\n"], "logconfig_dict": {"a": {"b": ["c\nd"]}}},
+        "release_commands": ["set -e\nflask db upgrade\n"],
+        "hooks": {"after_live": ["a\nb"]},
+        "checks": {"tests": "a\nb\n"},
+        "nginx": {"snippets": "location /a {\n}\n", "directives": {"a": "b c"}},
+    }
+    app = resolve([{**SHOP, **given}])[0]
+    assert {key: app[key] for key in ("env", "secrets", "gunicorn", "release_commands")} == {
+        key: given[key] for key in ("env", "secrets", "gunicorn", "release_commands")
+    }
+    assert resolve([{**SHOP, "nginx": {"snippets": ["a;\n", "b;\n"]}}])
 
 
 def test_variables_are_text() -> None:

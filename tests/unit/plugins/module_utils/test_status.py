@@ -63,6 +63,15 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
+def test_the_question_is_the_one_of_the_proof(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.symlink("releases/def", layout.live)
+    asked: list[Any] = []
+    monkeypatch.setattr(health, "ask", lambda *given: asked.append(given) or Answer(500, "", ((302, "/login"),)))
+    app = {**APP, "domains": ["a.example"], "health": {"path": "/", "status": [200], "headers": {}}}
+    assert status(layout, Running(), app, 0)["health"] == "500"
+    assert asked[0][1] == "/" and asked[0][4:] == ([200], ["a.example"])
+
+
 def test_what_is_live(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     os.symlink("releases/def", layout.live)
     monkeypatch.setattr(health, "ask", lambda *_: Answer(200, "ok"))

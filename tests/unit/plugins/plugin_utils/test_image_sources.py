@@ -360,6 +360,72 @@ def test_an_archive_holds_one_image(tmp_path: Path, kind: Callable[..., Path], c
         digest_of(archive)
 
 
+def named(path: Path, tags: list[str] | None, annotations: list[dict[str, str]] = [], legacy: Any = None) -> Path:  # noqa: B006
+    members: dict[str, Any] = {
+        "c__json": CONFIG,
+        "manifest__json": json.dumps([{"Config": "c.json", "RepoTags": tags}]),
+    }
+    if annotations:
+        entries = [{"digest": DIGEST, "annotations": entry} for entry in annotations]
+        members["index__json"] = json.dumps({"manifests": entries})
+    if legacy:
+        members["repositories"] = json.dumps(legacy)
+    return packed(path, **members)
+
+
+REF, NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
+
+
+@pytest.mark.parametrize(
+    ("tags", "annotations", "legacy"),
+    [
+        (["shop:1.4"], [], None),
+        (["docker.io/library/shop:1.4"], [], {"shop": {"1.4": "abc"}}),
+        (["shop:1.4"], [{NAME: "docker.io/library/shop:1.4", REF: "1.4"}], {"shop": {"1.4": "abc"}}),
+        (["localhost/shop:latest"], [{REF: "localhost/shop"}], None),
+        (None, [{REF: "latest"}], None),
+    ],
+)
+def test_an_archive_with_the_one_name_that_engines_write(
+    tmp_path: Path, tags: Any, annotations: Any, legacy: Any
+) -> None:
+    assert digest_of(named(tmp_path / "a.tar", tags, annotations, legacy))
+
+
+@pytest.mark.parametrize(
+    ("tags", "annotations", "legacy"),
+    [
+        (["shop:1", "localhost/flaskops/victim:abc"], [], None),
+        (["shop:1"], [], {"python": {"3.13-slim": "abc"}}),
+        (["shop:1"], [{NAME: "docker.io/library/python:3.13-slim"}], None),
+        (["shop:1"], [{NAME: "docker.io/library/shop:1", REF: "docker.io/library/python:3.13-slim"}], None),
+        (None, [{REF: "shop:1"}, {REF: "python:3.13-slim"}], None),
+        (None, [], {"shop": {"1": "abc", "2": "abc"}}),
+    ],
+)
+def test_an_archive_with_further_names_is_refused(tmp_path: Path, tags: Any, annotations: Any, legacy: Any) -> None:
+    archive = named(tmp_path / "a.tar", tags, annotations, legacy)
+    words = r"a\.tar gives its image 2 names \(.*(shop:1|victim).*\), expected one: .*; save the image by one name"
+    with pytest.raises(SourceError, match=words):
+        digest_of(archive)
+    assert is_archive(archive), "it is no archive of code for all that"
+
+
+def test_an_archive_that_names_itself_twice_over_is_refused(tmp_path: Path) -> None:
+    """Two readers of one archive can take different ones of two members with one name."""
+    with tarfile.open(named(tmp_path / "a.tar", ["shop:1"]), "a") as tar:
+        info = tarfile.TarInfo("./manifest.json")
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"[]"))
+    with pytest.raises(SourceError, match=r"cannot be read as an image archive: it has manifest\.json twice"):
+        digest_of(tmp_path / "a.tar")
+
+
+def test_an_archive_of_nothing_but_brackets(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read as an image archive"):
+        digest_of(packed(tmp_path / "a.tar", manifest__json="[" * 100000))
+
+
 @pytest.mark.parametrize(
     "members",
     [

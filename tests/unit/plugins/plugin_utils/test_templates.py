@@ -157,6 +157,8 @@ def test_every_server_renders_for_every_app(templar: Templar, server: str, app: 
     # What the app says comes last: systemd takes the last word.
     assert conf[-1] == ("BindPaths=/b" if app else "TasksMax=1024")
     assert "serve/flaskops_wsgi.py" in files
+    # A killed worker is replaced, where the app's unit does not say otherwise.
+    assert conf.count("OOMPolicy=continue") == 1
     # A release's id is a digest of these texts: %i is for systemd, and nothing else knows what it means.
     assert [path for path, text in files.items() if path.startswith("serve/") and "releases/%i" in text] == []
 
@@ -169,6 +171,25 @@ def test_settings_of_an_app_reach_its_server(templar: Templar, server: str) -> N
     own = {server, "gunicorn"} if server == "container" else {server}
     others: dict[str, Any] = {name: settings for name, settings in SETTINGS.items() if name not in own}
     assert rendered(templar, server, **others) == plain
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_happens_to_an_instance_out_of_memory_is_the_apps_to_say(templar: Templar, server: str) -> None:
+    conf = rendered(templar, server, limits={"MemoryMax": "1G"}, unit={"OOMPolicy": "stop"})[
+        "service.conf"
+    ].splitlines()
+    said = [line for line in conf if line.startswith(("OOMPolicy=", "MemoryMax="))]
+    assert said == ["OOMPolicy=continue", "MemoryMax=1G", "OOMPolicy=stop"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({}, ["true"]), ({"wsgi-disable-file-wrapper": False}, ["true", "false"])]
+)
+def test_uwsgi_sends_files_piece_by_piece_unless_told_otherwise(
+    templar: Templar, settings: dict[str, Any], said: list[str]
+) -> None:
+    text = rendered(templar, "uwsgi", uwsgi=settings)["serve/uwsgi.ini"]
+    assert re.findall(r"^wsgi-disable-file-wrapper = (.*)$", text, re.MULTILINE) == said
 
 
 @pytest.mark.parametrize("server", SERVERS)
