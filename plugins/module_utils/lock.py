@@ -48,16 +48,19 @@ def describe(holder: Mapping[str, Any]) -> str:
 
 
 def root_directory(path: Path) -> None:
-    """Make a directory that is this user's (root's) alone, so that nobody else can plant, read or hold what is in it.
+    """Make a directory that only this user (root, on a host) can look into, or make sure that it is one.
 
-    :raises OSError: where the path is there and is anything else.
+    :raises OSError: where it is a link, no directory, somebody else's, or open to others.
     """
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
-    facts = os.lstat(path)
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-        raise PermissionError(f"{path} is not a directory of root's own: look at who made it, remove it and run again")
-    os.chmod(path, 0o700)
+    information = os.lstat(path)
+    mode = stat.S_IMODE(information.st_mode)
+    if not stat.S_ISDIR(information.st_mode) or information.st_uid != os.geteuid() or mode & 0o077:
+        raise PermissionError(
+            f"{path} has to be a directory of root's own, closed to all others (mode 0700), and is not: uid "
+            f"{information.st_uid}, mode {mode:04o}. Find out who made it, remove it, and run this again"
+        )
 
 
 class Claim:

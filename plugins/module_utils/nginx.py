@@ -8,7 +8,6 @@ itself, overlays what would change, lets nginx judge the copy, and only then rep
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import ipaddress
 import os
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.lock import root_directory
 from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, unwritable
 
 #: What every file of ours carries, so that nobody's own file is ever overwritten or removed.
@@ -1018,22 +1018,6 @@ CANDIDATE = ".candidate-"
 PATIENCE = 60.0
 
 
-def private_directory(path: Path) -> None:
-    """Make a directory that only this user (root, on a host) can look into, or make sure that it is one.
-
-    :raises OSError: where it is a link, no directory, somebody else's, or open to others.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    information = os.lstat(path)
-    mode = stat.S_IMODE(information.st_mode)
-    if not stat.S_ISDIR(information.st_mode) or information.st_uid != os.geteuid() or mode & 0o077:
-        raise PermissionError(
-            f"{path} has to be a directory of root's own, closed to all others (mode 0700), and is not: uid "
-            f"{information.st_uid}, mode {mode:04o}. Find out who made it, remove it, and run this again"
-        )
-
-
 @contextmanager
 def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Let one process at a time change nginx's configuration; the kernel frees the lock of one that died.
@@ -1043,7 +1027,7 @@ def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     :raises NginxError: when they are over.
     :raises OSError: where the directory is not this user's alone.
     """
-    private_directory(path.parent)
+    root_directory(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(descriptor, 0o600)

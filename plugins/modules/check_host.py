@@ -46,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 live:
-  description: The names that have a live release on this host.
+  description: The apps that have a live release on this host, those of other inventories too.
   returned: success
   type: list
   elements: str
@@ -67,7 +67,7 @@ mistakes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.server.plugins.module_utils.accounts import (
-    is_live,
+    live_apps,
     look,
     mistakes_of,
     warnings_of,
@@ -93,7 +93,7 @@ def main() -> None:
             module.warn(warning)
     module.exit_json(
         changed=False,
-        live=[name for name in names if is_live(name)],
+        live=live_apps(),
         missing=[name for name in names if name not in host.accounts],
     )
 

@@ -230,6 +230,10 @@ def main() -> None:
             f" a run that is gone loses the lock {LEASE // 60} minutes after its last step at the latest."
         )
         module.fail_json(msg=message, holder=error.holder, busy=error.busy)
+    except OSError as error:
+        module.fail_json(
+            msg=f"{app['name']} on {engine.request.host}: the lock cannot be taken: {error}.\nNothing was done here."
+        )
     module.exit_json(**result)
 
 

@@ -17,7 +17,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.accounts import (
     Account,
     Group,
     Host,
-    is_live,
+    live_apps,
     look,
     mistakes_of,
     warnings_of,
@@ -220,7 +220,7 @@ def test_a_live_that_is_no_link(bare: Host, deployed: Host) -> None:
     put(deployed, "srv/shop/live")
     for host in (bare, deployed):
         assert "/srv/shop/live is there and is no link" in only(host)
-    assert not is_live("shop", deployed.root)
+    assert live_apps(deployed.root) == []
 
 
 def test_a_directory_that_is_in_use_for_something_else(bare: Host) -> None:
@@ -234,9 +234,9 @@ def test_what_an_app_left_or_a_file_system_brings(bare: Host) -> None:
     (bare.root / "srv/shop/shared").mkdir()
     put(bare, "srv/shop/notes.txt")
     assert mistakes_of("shop", bare) == []
-    assert not is_live("shop", bare.root)
+    assert live_apps(bare.root) == []
     (bare.root / "srv/shop/live").symlink_to("releases/0")
-    assert is_live("shop", bare.root)
+    assert live_apps(bare.root) == ["shop"]
 
 
 @pytest.mark.parametrize(("entry", "mode"), [("private", 0o755), ("0123456789ab", 0o1777), ("0123456789abc", 0o755)])

@@ -612,13 +612,13 @@ def test_the_proof_asks_a_while(host: Host) -> None:
 
 
 def test_a_redirect_to_a_page_that_fails_is_no_proof(host: Host) -> None:
-    host.deploy("aaa", NO_CHECKS)
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.answers = [Answer(500, "boom", ((302, "/login"),))]
     words = "answered GET / with 302 to /login, which answered 500, expected a status below 500"
     with pytest.raises(Refused, match=words) as refused:
-        host.deploy("bbb", NO_CHECKS)
+        host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     assert "boom" in str(refused.value)
-    assert (host.layout.live_id(), host.running) == ("aaa", {"aaa"})
+    assert (host.layout.live_id(), host.running) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa"})
 
 
 def test_redirects_without_an_end_are_not_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,8 +629,8 @@ def test_redirects_without_an_end_are_not_waited_for(host: Host, monkeypatch: py
         raise health.RedirectError("it redirects GET / in a circle: 302 to /")
 
     monkeypatch.setattr(health, "ask", ask)
-    with pytest.raises(Refused, match="release aaa redirects GET / in a circle: 302 to /"):
-        host.deploy("aaa", {"domains": ["a.example", "b.example"], "health": {"status": 200}, **NO_CHECKS})
+    with pytest.raises(Refused, match="release aaaaaaaaaaaa redirects GET / in a circle: 302 to /"):
+        host.deploy("aaaaaaaaaaaa", {"domains": ["a.example", "b.example"], "health": {"status": 200}, **NO_CHECKS})
     assert len(asked) == 1
     assert asked[0][4:] == (200, ["a.example", "b.example"])
 

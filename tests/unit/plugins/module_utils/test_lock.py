@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils import lock
-from ansible_collections.flaskops.server.plugins.module_utils.lock import LockedError, claim, held_by
+from ansible_collections.flaskops.server.plugins.module_utils.lock import LockedError, claim, held_by, root_directory
 
 MINE = {"token": "mine", "who": "ann@desk", "pid": 7, "controller": "desk"}
 HERS = {"token": "hers", "who": "eve@lap", "pid": 8, "controller": "lap"}
@@ -74,7 +74,7 @@ def test_a_silent_run_is_taken_over_after_the_lease(path: Path, age: int, taken:
 
 @pytest.mark.parametrize("text", ["", '{"token": "mi', "[]", "{}"])
 def test_a_claim_that_was_never_written_is_nobodys(path: Path, text: str) -> None:
-    path.parent.mkdir()
+    root_directory(path.parent)
     path.write_text(text)
     take(path, HERS)
     assert json.loads(path.read_text())["token"] == "hers"
@@ -200,3 +200,36 @@ def test_a_step_that_still_works_for_a_dead_run(path: Path, expendable: bool) ->
             os.waitpid(child, 0)
         os.close(ready)
         os.close(says)
+
+
+def test_a_directory_that_is_not_ones_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    root_directory(mine)
+    root_directory(mine)
+    (tmp_path / "link").symlink_to(mine)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    for name in ("link", "file", "open"):
+        with pytest.raises(PermissionError, match="closed to all others"):
+            root_directory(tmp_path / name)
+    monkeypatch.setattr(os, "geteuid", lambda: mine.stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="root's own"):
+        root_directory(mine)
+
+
+def test_what_is_no_id_becomes_no_path(path: Path) -> None:
+    root_directory(path.parent)
+    odd = {"release": "LIVE.service.d/../victim@*", "proved": "../../etc", "live": ["x"], "created": True}
+    path.write_text(json.dumps({**MINE, **odd, "since": 1.0, "touched": time.time()}))
+    found = take(path, MINE)
+    assert not {"release", "proved", "live"} & found.keys()
+    assert found["token"] == "mine"
+
+
+def test_a_lock_that_is_a_link_is_not_followed(path: Path) -> None:
+    root_directory(path.parent)
+    path.symlink_to(path.parent.parent / "precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        take(path, MINE)
+    assert not (path.parent.parent / "precious").exists()

@@ -32,7 +32,6 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     plan_files,
     plan_modes,
     plan_stale,
-    private_directory,
     remove_leftovers,
     resolve_sites,
     sites_of_apps,
@@ -724,22 +723,6 @@ def test_a_lock_that_is_let_go_is_taken(tmp_path: Path) -> None:
     assert holder.stdout is not None and holder.stdout.readline() == "\n"
     with locked(lock, 20):
         assert holder.wait(5) == 0
-
-
-def test_a_directory_that_is_not_ones_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = tmp_path / "mine"
-    private_directory(mine)
-    private_directory(mine)
-    (tmp_path / "link").symlink_to(mine)
-    (tmp_path / "file").write_text("")
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o755)
-    for name in ("link", "file", "open"):
-        with pytest.raises(PermissionError, match="closed to all others"):
-            private_directory(tmp_path / name)
-    monkeypatch.setattr(os, "geteuid", lambda: mine.stat().st_uid + 1)
-    with pytest.raises(PermissionError, match="root's own"):
-        private_directory(mine)
 
 
 def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:

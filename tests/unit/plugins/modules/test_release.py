@@ -86,7 +86,7 @@ def test_another_app_that_cannot_be_stopped_does_not_hide_why(call: Any, monkeyp
 
     monkeypatch.setitem(release.STEPS, "proved", raise_it)
     monkeypatch.setattr(Engine, "withdraw", raise_it)
-    (call.root / "run/flaskops").mkdir()
+    (call.root / "run/flaskops").mkdir(mode=0o700)
     (call.root / "run/flaskops/blog.json").write_text('{"token": "mine"}')
     ended = call()
     assert "met a fault of this collection (ValueError)" in ended.result["msg"]
