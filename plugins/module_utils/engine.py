@@ -24,6 +24,7 @@ from typing import Any
 from ansible_collections.flaskops.server.plugins.module_utils import (
     health,
     identity,
+    links,
     record,
     requirements,
     shared,
@@ -407,6 +408,8 @@ class Engine:
             built = runtime.build(bundle)
             self._share(staging / "app")
             _own(staging / "app", group)
+            # Or a link of the repository would have nginx hand out whatever the app puts where it leads to.
+            links.give_to_app(staging / "app", self.layout.shared, pwd.getpwnam(self.app["name"]).pw_uid)
             _own(staging / "serve", group)
             size = sizing.size(self.app["workers"], self.app["threads"], sizing.capacity(self.app["limits"]))
             variables = {**runtime.environment(bundle), **self._environment(release, size), **self.app["env"]}

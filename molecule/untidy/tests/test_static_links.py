@@ -44,6 +44,7 @@ def made(directory: Path, name: str) -> dict[str, Any]:
     (source / "assets/real/a.css").write_text("a")
     (source / "assets/b.css").symlink_to("real/a.css")
     (source / "assets/linked").symlink_to("real")
+    (source / "assets/photos").symlink_to("../instance/media")
     return {
         "name": name,
         "source": {"path": str(source)},
@@ -112,6 +113,18 @@ def test_links_of_the_repository_are_served() -> None:
     assert ask("/assets/real/a.css").text == "a"
     assert ask("/assets/b.css").text == "a"
     assert ask("/assets/linked/a.css").text == "a"
+
+
+def test_links_of_the_repository_into_a_shared_path_lead_to_the_apps_own_files_alone() -> None:
+    inside(f"cd {HOME}/shared/instance && echo photo > media/photo.txt && ln -sfn {OTHER_HOME}/live/env media/env")
+    assert ask("/assets/photos/photo.txt").text == "photo\n"
+    assert_refused("/assets/photos/env")
+    for target in (f"{OTHER_HOME}/live", f"{HOME}/live", "/etc"):
+        inside(f"cd {HOME}/shared/instance && mv media media.kept && ln -s {target} media")
+        try:
+            assert_refused("/assets/photos/env", "/assets/photos/passwd", "/assets/photos")
+        finally:
+            inside(f"cd {HOME}/shared/instance && rm media && mv media.kept media")
 
 
 def test_links_to_other_files_are_not_followed() -> None:
