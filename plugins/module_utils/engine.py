@@ -78,9 +78,9 @@ FORWARD = "correct what is live and deploy it; there is nothing to go back to"
 SPACE = "free some space on that disk, then {again}"
 REPORT = "report it with these lines; once it is fixed, {again}"
 DEPLOY = "deploy again (playbook flaskops.server.deploy)"
-#: Before the first release is live, nginx may lead nobody to the app.
 AFTERWARDS = "run by hand what was left undone: the release stays live"
-FIRST = "run the playbook flaskops.server.site again: nothing is live yet, and it completes the host"
+#: Before the first release is live, nginx may lead nobody to the app.
+FIRST = "run the playbook flaskops.server.site again, which sets up nginx too"
 
 IMPORT_CHECK = """\
 import importlib, sys

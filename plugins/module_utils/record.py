@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,17 +20,24 @@ def append(path: Path, entry: Mapping[str, Any]) -> None:
 
     A line that a dead run left half written is ended first, so that it cannot spoil this one.
 
-    :raises OSError: when it cannot be written.
+    :raises OSError: when it cannot be written; then nothing of it is.
     """
     line = json.dumps(dict(entry), sort_keys=True) + "\n"
-    with path.open("a+b") as file:
-        if file.seek(0, os.SEEK_END):
+    # Unbuffered: what a full disk did not take is not written later, when the file is closed.
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 line = "\n" + line
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            written = file.write(line.encode())
+            if written != len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def read(path: Path) -> list[dict[str, Any]]:

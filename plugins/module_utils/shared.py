@@ -45,11 +45,11 @@ class Kept:
 
     def sentence(self, shared: Path) -> str:
         """Say it for a person."""
-        count = "1 file" if len(self.names) == 1 else f"{len(self.names)} files"
+        count, them = ("1 file", "it") if len(self.names) == 1 else (f"{len(self.names)} files", "them")
         shown = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
         return (
             f"{count} of the code in {self.path}/ ({shown}) will not be used: {shared / self.path} is kept from release to"
-            " release, and has another version or none. Copy them there by hand if the app needs them"
+            f" release, and has another version or none. Copy {them} there by hand if the app needs {them}"
         )
 
 

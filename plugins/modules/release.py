@@ -194,10 +194,6 @@ def main() -> None:
     app = module.params["app"]
     app["python"].update(hidden["python"])
     run, dead = given.pop("run"), given.pop("dead", None)
-    if "artifact" in hidden:
-        tarball = Path(module.tmpdir, "artifact.tar")
-        tarball.write_bytes(zlib.decompress(base64.b64decode(hidden["artifact"])))
-        given["artifact"] = str(tarball)
     wanted = module.params["release"]
     if wanted and wanted != "previous":
         given["release"] = wanted
@@ -217,6 +213,10 @@ def main() -> None:
             if wanted:
                 held.content["action"] = "rollback"
             try:
+                if "artifact" in hidden:
+                    tarball = Path(module.tmpdir, "artifact.tar")
+                    tarball.write_bytes(zlib.decompress(base64.b64decode(hidden["artifact"])))
+                    engine.request.artifact = str(tarball)
                 result = STEPS[module.params["state"]](engine, held)
             except Exception as caught:  # whatever it is: nothing may be left running, locked or unrecorded
                 error = as_deploy_error(caught)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,20 @@ def test_a_half_written_line_spoils_no_other(tmp_path: Path, rest: bytes) -> Non
     assert record.read(path) == [{"release": "A"}]
     record.append(path, {"release": "B", "text": "a\nb\u2028c"})
     assert record.read(path) == [{"release": "A"}, {"release": "B", "text": "a\nb\u2028c"}]
+
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_a_line_that_does_not_fit_leaves_nothing_of_it(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "deploys.jsonl"
+    record.append(path, {"release": "a", "result": record.LIVE})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, hard))
+    try:
+        with pytest.raises(OSError, match="File too large|No space left"):
+            record.append(path, {"release": "b" * 100, "result": record.LIVE})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    record.append(path, {"release": "c", "result": record.LIVE})
+    assert [entry["release"] for entry in record.read(path)] == ["a", "c"]
