@@ -157,7 +157,7 @@ def test_a_line_that_does_not_fit_leaves_nothing_of_it(tmp_path: Path, room: int
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, hard))
     try:
-        with pytest.raises(OSError, match="File too large|No space left"):
+        with pytest.raises(OSError, match=r"File too large|No space left"):
             record.append(path, {"release": "b" * 100, "result": record.LIVE})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
