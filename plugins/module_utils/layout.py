@@ -128,6 +128,11 @@ class Layout:
             return [f"{home} is gone"]
         files = ("release.json", "env", "secrets.env", "serve/service.conf")
         gone = [f"{name} is gone" for name in files if not (home / name).is_file()]
+        # After a power cut, or a full disk, a file can be there and hold nothing. Without secrets that one does.
+        empty = [name for name in files if (home / name).is_file() and not (home / name).stat().st_size]
+        gone += [f"{name} is empty" for name in empty if name != "secrets.env"]
+        if not facts and not any(line.startswith("release.json ") for line in gone):
+            gone.append("release.json cannot be read")
         gone += [] if (home / "app").is_dir() else ["app is gone"]
         gone += [] if (home / "http.sock").is_symlink() else ["http.sock is gone"]
         if (facts.get("venv") or (home / "venv").is_symlink()) and not is_virtualenv(home / "venv"):

@@ -825,6 +825,14 @@ def without_its_manifest(host: Host) -> None:
     (host.layout.release("aaaaaaaaaaaa") / "release.json").unlink()
 
 
+def with_half_a_manifest(host: Host) -> None:
+    (host.layout.release("aaaaaaaaaaaa") / "release.json").write_text('{"app": "sh')
+
+
+def with_an_empty_environment(host: Host) -> None:
+    (host.layout.release("aaaaaaaaaaaa") / "env").write_text("")
+
+
 def without_its_code(host: Host) -> None:
     shutil.rmtree(host.layout.release("aaaaaaaaaaaa") / "app")
 
@@ -852,6 +860,8 @@ def without_its_packages(host: Host) -> None:
 DAMAGED = [
     without_its_directory,
     without_its_manifest,
+    with_half_a_manifest,
+    with_an_empty_environment,
     without_its_code,
     without_a_file,
     without_its_configuration,

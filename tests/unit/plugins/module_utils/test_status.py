@@ -38,7 +38,7 @@ def layout(tmp_path: Path) -> Layout:
         for part in ("app", "serve"):
             (layout.release(name) / part).mkdir(parents=True)
         for file in ("env", "secrets.env", "serve/service.conf", "app/shop.py"):
-            (layout.release(name) / file).touch()
+            (layout.release(name) / file).write_text("x")
         (layout.release(name) / "http.sock").symlink_to(layout.runtime_socket(name))
         (layout.release(name) / "release.json").write_text(
             '{"source": {"kind": "git", "version": "v1"}, "staged": "2027-01-15T06:00:00Z", "size": "3 workers"}'
