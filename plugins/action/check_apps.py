@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
 from ansible_collections.flaskops.server.plugins.plugin_utils import choice
@@ -35,6 +36,9 @@ class ActionModule(ActionBase):
                 fleet = choice.Fleet(task_vars or {}, [app["name"] for app in apps])
                 chosen = choice.choose(fleet, plain(arguments.get("only")), bool(arguments.get("single")))
                 apps = [app for app in apps if app["name"] in chosen]
+                if arguments.get("only") is not None and "app" not in load_extra_vars(self._loader):
+                    # A variable of that name in an inventory can mean something else.
+                    self._display.warning(f"The variable app narrows this run to: {', '.join(chosen) or 'no app'}.")
         except SpecError as error:
             return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
         except choice.ChoiceError as error:

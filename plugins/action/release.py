@@ -58,18 +58,37 @@ class ActionModule(ActionBase):
             "drain_seconds": server.drain_seconds(app[app["server"]]),
         }
         artifact = None
-        if arguments.get("state", "live") in ("built", "proved") and not arguments.get("release"):
-            artifact = self._artifact(app, variables)
-            files = self._files(app, variables)
-            parts = identity.components(app, hidden, artifact.sha256, files, list(server.packages))
-            request.update(
-                release=identity.release_id(parts),
-                parts=parts,
-                files=files,
-                server_packages=list(server.packages),
-                source=artifact.source,
-            )
-        return {**result, **self._deploy(app, arguments, request, hidden, artifact, variables)}
+        is_proof = arguments.get("state", "live") in ("built", "proved")
+        try:
+            if is_proof and not arguments.get("release"):
+                artifact = self._artifact(app, variables)
+                files = self._files(app, variables)
+                parts = identity.components(app, hidden, artifact.sha256, files, list(server.packages))
+                request.update(
+                    release=identity.release_id(parts),
+                    parts=parts,
+                    files=files,
+                    server_packages=list(server.packages),
+                    source=artifact.source,
+                )
+            made = self._deploy(app, arguments, request, hidden, artifact, variables)
+        except Exception:
+            self._give_up(app, request, variables)
+            raise
+        if is_proof and made.get("failed") and made.get("holder"):
+            self._give_up(app, request, variables)
+        return {**result, **made}
+
+    def _give_up(self, app: dict[str, Any], request: dict[str, Any], variables: dict[str, Any]) -> None:
+        """Stop what this run proved of the host's other apps, where this one is refused before the host hears of it."""
+        if self._task.check_mode:
+            return
+        kept = {key: request[key] for key in ("by", "run", "host", "drain_seconds")}
+        done = self._call(
+            app, {"state": "withdrawn"}, {**kept, "given_up": True}, {"secrets": {}, "python": {}}, variables
+        )
+        if done.get("msg"):
+            self._display.warning(str(done["msg"]))
 
     def _deploy(
         self,

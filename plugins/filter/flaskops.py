@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils import container
+from ansible_collections.flaskops.server.plugins.module_utils.front import NOT_REACHED
 
 
 def python_literal(value: Any) -> str:
@@ -46,10 +47,7 @@ def report(proved: Mapping[str, Any], live: Mapping[str, Any], nginx_follows: bo
             lines.append(f"{name}: {result['size']}")
         notes = dict.fromkeys([*result.get("notes", []), *last.get("notes", [])])
         if last.get("reachable") is False and not nginx_follows:
-            notes[
-                "no site of nginx on this host leads to it, so visitors do not reach it."
-                " Next: ansible-playbook -i INVENTORY flaskops.server.site"
-            ] = None
+            notes[NOT_REACHED] = None
         lines += [f"{name}: {note}" for note in notes]
     return lines
 

@@ -36,7 +36,7 @@ UNIT_DIRECTORIES = (
     "usr/lib/systemd/system",
     "lib/systemd/system",
 )
-UNIT_KINDS = ("service", "socket", "timer", "path", "target", "slice", "mount", "automount", "swap", "scope")
+UNIT_KINDS = ("service", "socket", "timer", "path", "slice")
 #: The kind that the app's own units are of; an app that is there already may have others beside it, by its operator.
 OWN_KINDS = ("service",)
 
@@ -281,6 +281,9 @@ def _home(name: str, host: Host) -> list[str]:
         information = home.lstat()
     except FileNotFoundError:
         return []
+    if stat.S_ISLNK(information.st_mode) and information.st_uid == host.root_uid and home.is_dir():
+        # An administrator's way to another disk: root's link to a directory, which is judged in its place.
+        information = home.stat()
     what = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a link", stat.S_IFREG: "a file"}.get(
         stat.S_IFMT(information.st_mode), "no directory"
     )

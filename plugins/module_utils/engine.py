@@ -67,7 +67,7 @@ POLL = 0.05
 #: Seconds after the switch in which a request may still be on its way to the old instance, and a new one that dies at
 #: once is noticed.
 SETTLE = 0.5
-#: What a full disk is called (errno(3)).
+#: The errno values of a full disk and of a used-up quota.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Lines of the journal in a message.
 JOURNAL_LINES = 12
@@ -78,7 +78,12 @@ FORWARD = "correct what is live and deploy it; there is nothing to go back to"
 SPACE = "free some space on that disk, then {again}"
 REPORT = "report it with these lines; once it is fixed, {again}"
 DEPLOY = "deploy again (playbook flaskops.server.deploy)"
-AFTERWARDS = "run by hand what was left undone: the release stays live"
+#: The page behind a redirect can need what a migration makes.
+BEFORE_COMMANDS = (
+    "correct it, then {again}. The release_commands run after this check: if the page needs them, run them in"
+    " hooks.after_stage, or have the redirect itself count (health: {{status: 302}})"
+)
+AFTERWARDS = "run the skipped steps by hand: the release stays live"
 #: Before the first release is live, nginx may lead nobody to the app.
 FIRST = "run the playbook flaskops.server.site again, which sets up nginx too"
 
@@ -96,7 +101,7 @@ if not callable(target):
 class DeployError(Exception):
     """A release was refused.
 
-    :param step: ``stage``, ``check``, ``start``, ``proof``, ``command`` or ``live``.
+    :param step: ``stage``, ``check``, ``start``, ``proof``, ``command``, ``live`` or ``host``.
     :param what: what happened, a sentence's end after "release X of app Y".
     :param said: the app's own words, lines.
     :param advice: what a person does next.
@@ -171,7 +176,7 @@ class Engine:
         if not changed:
             message = f"{wanted} is live, nothing to do"
         elif damage:
-            message = f"would make {wanted} again: it is live, but damaged: {', '.join(damage)}"
+            message = f"would rebuild {wanted}: it is live, but damaged: {', '.join(damage)}"
         elif wanted == live:
             message = f"would start {wanted}: it is live, but is not running"
         else:
@@ -181,7 +186,7 @@ class Engine:
             "release": wanted,
             "live": live,
             "differs": self._differs(live) if changed else [],
-            "msg": f"{self.app['name']}: {message}",
+            "msg": f"{self.app['name']}: {message}{self._damage_of(live) if live != wanted else ''}",
         }
 
     def build(self, claim: Claim) -> dict[str, Any]:
@@ -333,9 +338,7 @@ class Engine:
         try:
             return self._fail(claim, error)
         except Exception as fault:
-            message = (
-                f"{self.app['name']} on {self.request.host}: {error.what}.\nWhat was begun could not be ended: {fault}"
-            )
+            message = f"{self.app['name']} on {self.request.host}: {error.what}.\nCleaning up failed too: {fault}"
             return hide(message, self.request.secrets.values())
         finally:
             claim.drop()
@@ -365,7 +368,7 @@ class Engine:
             left.append(f"It could not be cleaned up: {fault}")
         try:
             if is_switched:
-                self._complete_record(live, claim)
+                self._complete_record(live, claim, note="what followed the switch failed")
             elif release:
                 reason = hide(error.what, secrets)
                 self._remember(release, record.FAILED, claim, facts=facts, step=error.step, reason=reason)
@@ -378,7 +381,7 @@ class Engine:
                 self._commands("on_failure", live, self.app["hooks"]["on_failure"])
             except DeployError as hook_error:
                 message += f"\nThe hook on_failure failed too: {hook_error.what}\n{indented(hook_error.said)}"
-            except OSError as fault:
+            except Exception as fault:  # the message so far must be said all the same
                 message += f"\nThe hook on_failure could not be run in {live}: {fault}"
         return hide(message, secrets)
 
@@ -443,15 +446,18 @@ class Engine:
         user = pwd.getpwnam(self.app["name"])
         live = self.layout.live_id()
         outermost = shared.outermost(self.app["shared_paths"])
+        # One within another is there for the app, and is no link of its own.
+        for path in self.app["shared_paths"]:
+            if not shared.make(self.layout.shared, path, user.pw_uid, user.pw_gid):
+                self.notes.append(
+                    f"{self.layout.shared / path} is not a directory, or lies behind a link, and was left as it is: the app"
+                    " cannot keep files there. Look at it (ls -l), remove the link and deploy again"
+                )
         for path in outermost:
-            shared.make(self.layout.shared, path, user.pw_uid, user.pw_gid)
             first = live is None or not shared.is_shared(self.layout.release(live) / "app", path)
             kept = shared.link(app, self.layout.shared, path, user.pw_uid, user.pw_gid, first)
             if kept.names:
                 self.notes.append(kept.sentence(self.layout.shared))
-        for path in self.app["shared_paths"]:
-            # One within another is there for the app, and is no link of its own.
-            shared.make(self.layout.shared, path, user.pw_uid, user.pw_gid)
 
     def _environment(self, release: str, size: sizing.Size) -> dict[str, str]:
         return {
@@ -577,7 +583,7 @@ class Engine:
                 last = f"it answered {answer.status}"
                 refusals += answer.status != NOT_YET
                 if answers or refusals >= PROOF_REFUSALS:
-                    raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
+                    raise self._wrong_status(answer)
             if answers < PROOF_ANSWERS:
                 self.sleep(PROOF_PAUSE)
         if proven - self._workers(release, self._alive(unit)):
@@ -610,15 +616,23 @@ class Engine:
         except health.NoAnswerError as error:
             raise DeployError("proof", f"was proved, and then {_short(error)}") from error
         if not health.is_healthy(answer.status, self.app["health"]["status"]):
-            raise DeployError("proof", self._wrong_status(answer), answer.body.splitlines()[:JOURNAL_LINES])
+            raise self._wrong_status(answer)
 
-    def _wrong_status(self, answer: health.Answer) -> str:
+    def _wrong_status(self, answer: health.Answer) -> DeployError:
         wanted = health.expected(self.app["health"]["status"])
-        return f"answered {answer.said(self.app['health']['path'])}, expected {wanted}"
+        what = f"answered {answer.said(self.app['health']['path'])}, expected {wanted}"
+        is_behind = bool(answer.via and self.app["release_commands"]) and self.app["health"]["status"] is None
+        return DeployError(
+            "proof", what, answer.body.splitlines()[:JOURNAL_LINES], BEFORE_COMMANDS if is_behind else MEND
+        )
 
     def _is_up(self) -> bool:
         live = self.layout.live_id()
         return live is not None and self.systemd.state(self.layout.unit(live)).active == "active"
+
+    def _damage_of(self, live: str | None) -> str:
+        damage = self.layout.missing(live) if live else []
+        return f" (the live one is damaged: {', '.join(damage)})" if damage else ""
 
     def _is_whole(self, release: str) -> bool:
         """Say whether a release is on the host with all that it was made of."""
@@ -672,13 +686,12 @@ class Engine:
             entry.unlink()
         virtualenv.tidy(self.layout.venvs)
 
-    def _complete_record(self, live: str | None, claim: Claim) -> None:
+    def _complete_record(self, live: str | None, claim: Claim, note: str = "recorded by a later run") -> None:
         """Write the line that a run owes which ended between the switch and its record."""
         history = record.history(record.read(self.layout.record))
         if live and history[-1:] != [live]:
             # One that was live before was gone back to: what came after it is not where a rollback goes.
             action = "rollback" if live in history else "deploy"
-            note = "recorded by a later run"
             try:
                 self._remember(live, record.LIVE, claim, action=action, note=note)
             except OSError as error:
@@ -752,7 +765,7 @@ class Engine:
         if self.request.release and (self.request.parts or self.request.release in staged):
             damage = [] if self.request.parts else self.layout.missing(self.request.release)
             if damage:
-                what = f"cannot be gone back to, it is damaged: {', '.join(damage)}"
+                what = f"is damaged and cannot be rolled back to: {', '.join(damage)}"
                 raise DeployError("stage", what, advice="choose another one, or deploy what the inventory says")
             return self.request.release
         entries = record.read(self.layout.record)
@@ -818,7 +831,8 @@ class Engine:
     ) -> str:
         subject = f"{self.app['name']} on {self.request.host}: "
         if is_switched:
-            lines = [f"{subject}release {release} is live and serves, but afterwards it {error.what}."]
+            state = "is live and serving" if self._is_up() else "is live, but does not run"
+            lines = [f"{subject}release {release} {state}: after the switch it {error.what}."]
         else:
             lines = [f"{subject}{f'release {release} ' if release else ''}{error.what}."]
         if error.said:
@@ -898,11 +912,11 @@ def as_deploy_error(caught: Exception) -> DeployError:
         return caught
     if isinstance(caught, (SystemdError, OSError, RuntimeFault, subprocess.SubprocessError)):
         advice = SPACE if isinstance(caught, OSError) and caught.errno in FULL else MEND
-        return DeployError("host", f"met a fault of the host: {caught}", advice=advice)
+        return DeployError("host", f"failed because of a problem on the host: {caught}", advice=advice)
     # A fault of ours: where it came from is for whoever reports it.
     said = traceback.format_exception(caught)[-1:] + traceback.format_tb(caught.__traceback__)[-3:]
     lines = [line for block in said for line in block.rstrip().splitlines()]
-    return DeployError("host", f"met a fault of this collection ({type(caught).__name__})", lines, REPORT)
+    return DeployError("host", f"hit a bug in flaskops.server ({type(caught).__name__})", lines, REPORT)
 
 
 def _short(error: Exception) -> str:

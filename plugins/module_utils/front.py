@@ -5,19 +5,29 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
+
+#: What to say where it does not.
+NOT_REACHED = (
+    "no nginx site on this host points to it: if nothing else does, visitors cannot reach it. Next: ansible-playbook -i"
+    " INVENTORY flaskops.server.site"
+)
 
 #: What is read of the configuration, below /etc/nginx.
 _READ = ("nginx.conf", "conf.d/*.conf", "sites-enabled/*")
 
 
-def leads_to(layout: Layout) -> bool:
-    """Say whether a site of this host's nginx leads to the app's live release."""
-    socket = f"/srv/{layout.name}/live/http.sock"
+def leads_to(layout: Layout) -> bool | None:
+    """Say whether a site of this host's nginx leads to the app's live release; None where there is no nginx to ask."""
+    configuration = layout.root / "etc" / "nginx"
+    if not configuration.is_dir():
+        return None
+    socket = re.compile(rf"^[^#\n]*/srv/{re.escape(layout.name)}/live/http\.sock\b", re.MULTILINE)
     for pattern in _READ:
-        for path in (layout.root / "etc" / "nginx").glob(pattern):
+        for path in configuration.glob(pattern):
             with contextlib.suppress(OSError):
-                if socket in path.read_text(encoding="utf-8", errors="replace"):
+                if socket.search(path.read_text(encoding="utf-8", errors="replace")):
                     return True
     return False

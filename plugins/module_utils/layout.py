@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: What a complete virtualenv says of itself.
+VIRTUALENV_MARKER = "flaskops.json"
+
 #: What the id of a release looks like: nothing else becomes a path or the name of a unit.
 RELEASE_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -118,8 +121,15 @@ class Layout:
 
     @staticmethod
     def count(release: Path) -> int:
-        """Return how many files and links a release has in its code and its server's configuration."""
-        return sum(len(names) for part in ("app", "serve") for _, _, names in os.walk(release / part))
+        """Return how many files and links a release has in its code and its server's configuration.
+
+        A link counts whatever it leads to: what is behind one into a shared directory comes and goes.
+        """
+        count = 0
+        for part in ("app", "serve"):
+            for directory, below, names in os.walk(release / part):
+                count += len(names) + sum(os.path.islink(os.path.join(directory, name)) for name in below)
+        return count
 
     def missing(self, release_id: str) -> list[str]:
         """Return what is gone of a release that was complete, in words; empty where nothing is."""
@@ -157,7 +167,19 @@ class Layout:
         )
 
 
+def entries_of_virtualenv(path: Path) -> int:
+    """Return how many scripts and packages a virtualenv has, by the names in its two directories."""
+    directories = [path / "bin", *path.glob("lib/*/site-packages")]
+    return sum(len(os.listdir(directory)) for directory in directories if directory.is_dir())
+
+
 def is_virtualenv(path: Path) -> bool:
-    """Say whether a virtualenv has its Python and its packages."""
-    packages = [entry for site in path.glob("lib/python*/site-packages") for entry in site.iterdir()]
-    return (path / "bin" / "python").exists() and bool(packages)
+    """Say whether a virtualenv has its Python, its packages, and as many of them as it was made with."""
+    if not (path / "bin" / "python").exists() or not any(path.glob("lib/*/site-packages/*")):
+        return False
+    try:
+        # Those of earlier versions do not say how many.
+        made = int(json.loads((path / VIRTUALENV_MARKER).read_text()).get("entries", 0))
+    except (OSError, ValueError, AttributeError):
+        made = 0
+    return entries_of_virtualenv(path) >= made

@@ -58,8 +58,8 @@ def root_directory(path: Path) -> None:
     mode = stat.S_IMODE(information.st_mode)
     if not stat.S_ISDIR(information.st_mode) or information.st_uid != os.geteuid() or mode & 0o077:
         raise PermissionError(
-            f"{path} has to be a directory of root's own, closed to all others (mode 0700), and is not: uid "
-            f"{information.st_uid}, mode {mode:04o}. Find out who made it, remove it, and run this again"
+            f"{path} must be a directory of root's own with mode 0700, and is not: uid {information.st_uid}, mode "
+            f"{mode:04o}. Find out who made it, remove it, and run this again"
         )
 
 

@@ -20,12 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.lock import root_directory
 from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, unwritable
+from ansible_collections.flaskops.server.plugins.module_utils.shared import outermost
 
 #: What every file of ours carries, so that nobody's own file is ever overwritten or removed.
 MARK = "Managed by Ansible: flaskops.server.nginx"
@@ -481,9 +482,7 @@ def _site_of_app(app: Mapping[str, Any], home: str) -> dict[str, Any]:
 
 
 def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
-    shared = {posixpath.normpath(path.strip("/")) for path in app.get("shared_paths") or []}
-    # One within another adds nothing.
-    outer = sorted(path for path in shared if not any(other != path and _is_below(path, other) for other in shared))
+    outer = outermost([path.strip("/") for path in app.get("shared_paths") or []])
     given = app.get("static") or []
     urls = [entry["url"].rstrip("/") for entry in given]
     found = []
@@ -495,7 +494,7 @@ def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
             continue
         below = posixpath.normpath(f"app/{path}")
         paths = [f"{home}/live/{below}", f"{home}/live/bridge/{below}", f"{home}/live/bridge/bridge/{below}"]
-        found.append(_given({**common, "paths": paths, "symlinks": "owner"}))
+        found.append(_given({**common, "paths": paths, "symlinks": "owner", "symlinks_from": home}))
         for one in outer:
             if not _is_below(one, path):
                 continue
@@ -946,17 +945,16 @@ def plan_stale(root: Path, files: Sequence[File]) -> list[Stale]:
     """
     claims = {wanted.path: claims_of(wanted.content) for wanted in files if wanted.content is not None}
     owners = {name: path for path, has in reversed(claims.items()) for name in has.names}
-    defaults = {address: path for path, has in reversed(claims.items()) for address in has.defaults}
+    defaults = {
+        address: path
+        for path, has in reversed(claims.items())
+        if path.startswith(f"{SITES}/")
+        for address in has.defaults
+    }
     taken = Claims(frozenset(owners), frozenset(defaults))
-    known = {wanted.path for wanted in files}
     found = []
-    for path in sorted((root / SITES).glob("[!.]*")):
+    for path, text in _left_out(root, files):
         place = f"{SITES}/{path.name}"
-        if place in known or path.is_symlink() or not path.is_file():
-            continue
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-        if not text.startswith(f"# {MARK}"):
-            continue
         has = claims_of(text)
         lost, gone = has.names & taken.names, has.defaults & taken.defaults
         after = without_claims(text, taken) if lost or gone else text
@@ -975,6 +973,46 @@ def plan_stale(root: Path, files: Sequence[File]) -> list[Stale]:
     return found
 
 
+#: The servers of nginx.conf that turn away hosts which no site names; the template writes them so.
+_CATCH_ALL = re.compile(
+    r"\n(?:    # Hosts that no site names get no answer\.\n)?    server \{\n(?:        .*\n)+?    \}\n", re.MULTILINE
+)
+
+
+def without_catch_all(root: Path, files: Sequence[File]) -> list[File]:
+    """Leave our own default servers out of nginx.conf where a site that is not asked for has that place.
+
+    It may be of another inventory, or its application may still run; only another site takes the place from it.
+    """
+    taken = {
+        address for file in files if file.content and _is_site(file) for address in claims_of(file.content).defaults
+    }
+    held = {address for _, text in _left_out(root, files) for address in claims_of(text).defaults} - taken
+
+    def yields(found: re.Match[str]) -> str:
+        return "" if claims_of(found.group()).defaults & held else found.group()
+
+    return [
+        file if file.content is None or _is_site(file) else replace(file, content=_CATCH_ALL.sub(yields, file.content))
+        for file in files
+    ]
+
+
+def _is_site(file: File) -> bool:
+    return file.path.startswith(f"{SITES}/")
+
+
+def _left_out(root: Path, files: Sequence[File]) -> Iterator[tuple[Path, str]]:
+    """Yield the role's own files of sites that are neither asked for nor to go, with their text."""
+    known = {wanted.path for wanted in files}
+    for path in sorted((root / SITES).glob("[!.]*")):
+        if f"{SITES}/{path.name}" in known or path.is_symlink() or not path.is_file():
+            continue
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        if text.startswith(f"# {MARK}"):
+            yield path, text
+
+
 def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
@@ -987,7 +1025,7 @@ def told(stale: Stale, root: Path, check_mode: bool = False) -> str:
         lost.setdefault(path, []).append(host)
     if stale.default:
         lost.setdefault(stale.default, []).append("hosts that no site names")
-    owners = [f"{_and(hosts)} (now {_owner(path)})" for path, hosts in lost.items()]
+    owners = [f"{_and(hosts)} (now of the site {Path(path).stem})" for path, hosts in lost.items()]
     would = "would be" if check_mode else "was"
     done = (
         f"This {would} taken out of it; it goes on answering for {_and(stale.kept)}."
@@ -995,14 +1033,10 @@ def told(stale: Stale, root: Path, check_mode: bool = False) -> str:
         else f"It answered for nothing else and {would} removed."
     )
     return (
-        f"{root / stale.change.path} is of the site {name}, which is not in nginx_sites any more, and still answered for "
+        f"{root / stale.change.path} belongs to the site {name}, which is no longer in nginx_sites, and still answered for "
         f"{_and(owners)}. {done} An application behind it is not stopped. To remove the old site for good, add "
         f"{{name: {name}, state: absent}} to nginx_sites."
     )
-
-
-def _owner(path: str) -> str:
-    return f"of the site {Path(path).stem}" if path.startswith(f"{SITES}/") else f"turned away by {path}"
 
 
 def _and(words: Sequence[str]) -> str:

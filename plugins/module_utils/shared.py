@@ -48,8 +48,8 @@ class Kept:
         count, them = ("1 file", "it") if len(self.names) == 1 else (f"{len(self.names)} files", "them")
         shown = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
         return (
-            f"{count} of the code in {self.path}/ ({shown}) will not be used: {shared / self.path} is kept from release to"
-            f" release, and has another version or none. Copy {them} there by hand if the app needs {them}"
+            f"{count} of the repository in {self.path}/ ({shown}) will not be used: {shared / self.path} persists across"
+            f" releases, and has another version or none. Copy {them} there by hand if the app needs {them}"
         )
 
 
@@ -66,16 +66,17 @@ def outermost(paths: Sequence[str]) -> list[str]:
     return [str(path) for path in kept]
 
 
-def make(shared: Path, path: str, user: int, group: int) -> None:
+def make(shared: Path, path: str, user: int, group: int) -> bool:
     """Make a shared directory, with those above it, and give it to the app's user.
 
     Where a link is on the way, of the app or of an administrator, what is behind it is left alone.
 
     :param shared: ``shared/`` of the app; what is above it is root's.
+    :returns: whether it is there, and not a link or a file instead.
     :raises OSError: where it cannot be made.
     """
-    with _opened(shared) as place, _below(place, path, user, group):
-        pass
+    with _opened(shared) as place, _below(place, path, user, group) as made:
+        return made is not None
 
 
 def link(app: Path, shared: Path, path: str, user: int, group: int, first: bool) -> Kept:
@@ -131,8 +132,8 @@ def _code(place: int, name: str, path: str) -> Iterator[int]:
     except NotADirectoryError:
         kind = "a link" if stat.S_ISLNK(os.lstat(name, dir_fd=place).st_mode) else "a file"
         raise SharedError(
-            f"shared_paths names {path}, and {name} in it is {kind} in the code. Directories can be shared: rename one"
-            " of the two, or leave it out (shared_paths: [] shares nothing)"
+            f"shared_paths lists {path}, but {name} is {kind} in the repository, and only directories can be shared. Rename"
+            " one of the two, or take it out of shared_paths (shared_paths: [] shares nothing)"
         ) from None
     try:
         yield opened

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils import health, record
-from ansible_collections.flaskops.server.plugins.module_utils.front import leads_to
+from ansible_collections.flaskops.server.plugins.module_utils.front import NOT_REACHED, leads_to
 from ansible_collections.flaskops.server.plugins.module_utils.images import runtimes_of
 from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
@@ -94,10 +94,8 @@ def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
             lines.insert(
                 1, f"  damaged: {damage}. Next: ansible-playbook -i INVENTORY flaskops.server.deploy makes it again"
             )
-    if not said["reachable"]:
-        lines.append(
-            "  no site of nginx on this host leads to it. Next: ansible-playbook -i INVENTORY flaskops.server.site"
-        )
+    if said["reachable"] is False:
+        lines.append(f"  {NOT_REACHED}")
     for entry in said["deploys"]:
         why = f": {entry['reason']}" if entry.get("reason") else ""
         lines.append(

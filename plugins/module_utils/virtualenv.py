@@ -27,7 +27,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.layout import is_virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.layout import (
+    VIRTUALENV_MARKER,
+    entries_of_virtualenv,
+    is_virtualenv,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.requirements import (
     Requirements,
     allows,
@@ -46,7 +50,6 @@ from ansible_collections.flaskops.server.plugins.module_utils.requirements impor
 TOOLS = Path("/opt/flaskops/tools")
 INSTALLER_ENV = Path("/etc/flaskops/installer.env")
 UV_CACHE = Path("/var/cache/flaskops/uv")
-MARKER = "flaskops.json"
 LOCKS = ("uv.lock", "pylock.toml")
 
 # Part of every key: raise it when virtualenvs are built differently.
@@ -411,7 +414,7 @@ def tidy(venvs: Path) -> None:
 def _known(final: Path, name: str) -> Built | None:
     """Return the complete virtualenv ``final``, when there is one whose interpreter and packages still exist."""
     try:
-        facts = json.loads((final / MARKER).read_text(encoding="utf-8"))
+        facts = json.loads((final / VIRTUALENV_MARKER).read_text(encoding="utf-8"))
         if not os.access(final / "bin" / "python", os.X_OK) or not is_virtualenv(final):
             return None
         return Built(
@@ -748,10 +751,11 @@ class _Build:
             "requirements": {"kind": self.req.kind, "file": self.req.file, "digest": self.req.digest},
             "locked": locked,
             "added": added,
+            "entries": entries_of_virtualenv(self.aside),
             "seconds": seconds,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        marker = self.aside / MARKER
+        marker = self.aside / VIRTUALENV_MARKER
         marker.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         marker.chmod(0o644)
         self.aside.chmod(0o755)
@@ -760,7 +764,7 @@ class _Build:
 
     def _distributions(self) -> Iterator[tuple[str, str, str | None]]:
         """Yield name, version and direct URL of what is installed."""
-        for site in sorted(self.aside.glob("lib/python*/site-packages")):
+        for site in sorted(self.aside.glob("lib/*/site-packages")):
             for found in importlib.metadata.distributions(path=[str(site)]):
                 name = found.metadata["Name"]
                 if name:

@@ -198,6 +198,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     try_configuration,
     version_of,
     wait_for_new_workers,
+    without_catch_all,
     workers_of,
 )
 
@@ -277,7 +278,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
             raise NginxError("openssl is not installed on this host, and makes the self-signed certificates")
         remove_leftovers(root)
     certificates = _certificates(module)
-    files = _files(module, nginx)
+    files = without_catch_all(root, _files(module, nginx))
     stale = plan_stale(root, files)
     # What gives way goes first: a run that is killed in between leaves no two default servers.
     changes = [one.change for one in stale] + plan_files(root, files) + plan_modes(root, certificates)

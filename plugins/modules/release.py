@@ -82,17 +82,17 @@ live:
   type: str
   sample: 81bc22e0a9f3
 notes:
-  description: What a person should know even where all went well, such as files of the code that a shared path hides.
+  description: Messages for the operator, even on success, such as files of the repository that a shared path hides.
   returned: with O(state=proved) and O(state=live)
   type: list
   elements: str
 reachable:
-  description: Whether a site of nginx on this host leads visitors to the app's live release.
+  description: Whether a site of nginx on this host leads visitors to the app's live release; null where it has no nginx.
   returned: with O(state=live), and with O(state=proved) where the release is live already
   type: bool
 source_needed:
   description: Whether the packed source has to be sent, because files of a release that was complete are gone.
-  returned: with O(state=proved), where it is so; the action plugin then sends it
+  returned: with O(state=built) and O(state=proved), where it is so; the action plugin then sends it
   type: bool
 pending:
   description: Whether the release waits to go live.
@@ -151,7 +151,7 @@ STEPS = {
 PACKED = ("built", "proved")
 
 
-#: What files and directories may at most be open to: not what the host's login.defs says, which can lock the app out.
+#: Fixed, so that the host's login.defs cannot lock the app out of its own files.
 UMASK = 0o022
 
 
@@ -193,12 +193,15 @@ def main() -> None:
     hidden = json.loads(base64.b64decode(module.params["hidden"]))
     app = module.params["app"]
     app["python"].update(hidden["python"])
-    run, dead = given.pop("run"), given.pop("dead", None)
+    run, dead, given_up = given.pop("run"), given.pop("dead", None), given.pop("given_up", False)
     wanted = module.params["release"]
     if wanted and wanted != "previous":
         given["release"] = wanted
     layout = Layout(app["name"])
     engine = Engine(Request(app=app, secrets=hidden["secrets"], **given), layout, Systemd())
+    if given_up:
+        # Refused before it came to this host, or locked: nothing of this app was begun.
+        module.exit_json(changed=True, msg=withdraw_others(layout, run).strip())
     if module.check_mode and module.params["state"] != "proved":
         # What the steps before would have proved is not there.
         module.exit_json(changed=True)
@@ -231,9 +234,8 @@ def main() -> None:
         )
         module.fail_json(msg=message, holder=error.holder, busy=error.busy)
     except OSError as error:
-        module.fail_json(
-            msg=f"{app['name']} on {engine.request.host}: the lock cannot be taken: {error}.\nNothing was done here."
-        )
+        message = f"{app['name']} on {engine.request.host}: the lock cannot be taken: {error}.\nNothing was done here."
+        module.fail_json(msg=message + withdraw_others(layout, run))
     module.exit_json(**result)
 
 

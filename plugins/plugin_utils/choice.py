@@ -32,6 +32,13 @@ class Fleet:
     def hosts(self) -> list[str]:
         return list(self._variables.get("ansible_play_hosts_all") or [])
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether --limit has left out hosts that have apps."""
+        groups: Mapping[str, Sequence[str]] = self._variables.get("groups") or {}
+        others = set(groups.get("all") or ()) - set(self.hosts)
+        return bool(self._variables.get("ansible_limit")) and any(self._of(host).get("flask_apps") for host in others)
+
     @cached_property
     def names(self) -> list[str]:
         """The names of the apps of all hosts, each once."""
@@ -63,6 +70,8 @@ def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
     :raises ChoiceError: where no host has an app, where one that is named is on none, or where one has to be named.
     """
     if not fleet.here and not fleet.names:
+        if fleet.is_elsewhere:
+            return []
         meant = f" They have {fleet.misspelt}: is that what is meant?" if fleet.misspelt else ""
         raise ChoiceError(
             f"No app is defined for any host of this run ({', '.join(fleet.hosts)}): flask_apps is empty or not set."
@@ -71,8 +80,8 @@ def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
     if only is None:
         if single and len(fleet.names) > 1:
             raise ChoiceError(
-                f"Several apps are on these hosts: {', '.join(fleet.names)}. Say which one: -e app={fleet.names[0]}; or all"
-                f" of them: -e app={ALL}. Nothing was touched."
+                f"Several apps are on these hosts: {', '.join(fleet.names)}. Choose one with -e app={fleet.names[0]}, or all"
+                f" of them with -e app={ALL}. Nothing was touched."
             )
         return fleet.here
     listed = [only] if isinstance(only, str) else only
@@ -81,10 +90,10 @@ def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
     wanted = [word.strip() for item in listed for word in item.split(",") if word.strip()]
     if not wanted:
         raise ChoiceError(
-            "app: expected the name of an app, several with commas between them, or all, got nothing of that kind."
+            "app: expected the name of an app, several with commas between them, or all, got something else."
             f" Apps here: {', '.join(fleet.names)}. Nothing was touched."
         )
-    if ALL in wanted:
+    if wanted == [ALL]:
         return fleet.here
     if not set(wanted) <= set(fleet.here):
         unknown = [name for name in wanted if name not in fleet.names]

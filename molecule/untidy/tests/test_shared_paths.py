@@ -78,7 +78,7 @@ def test_a_path_within_another_loses_nothing(tmp_path: Path, order: tuple[str, s
     assert run.code == 0, run.output
     assert shell("cat live/app/instance/uploads/photo.jpg shared/instance/uploads/photo.jpg") == "data\ndata"
     # What the repository has changed there is not taken over, and not passed over without a word.
-    assert "1 file of the code in instance/ (config.py) will not be used" in run.words
+    assert "1 file of the repository in instance/ (config.py) will not be used" in run.words
     assert shell("cat shared/instance/config.py") == "VERSION = '1'"
 
 
@@ -98,5 +98,5 @@ def test_a_file_of_the_repository_in_the_place_of_a_directory_is_refused(tmp_pat
     app = keeper(tmp_path, "instance", "VERSION", version="file")
     run = deploying.playbook("deploy", apps=[app])
     assert run.code != 0
-    assert "shared_paths names VERSION, and VERSION in it is a file in the code" in run.words
+    assert "shared_paths lists VERSION, but VERSION is a file in the repository" in run.words
     assert deploying.fetch(HOST, "/", host="keeper.test") == (200, "keeper")

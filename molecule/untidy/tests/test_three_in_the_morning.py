@@ -44,7 +44,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_a_rollback_of_several_apps_wants_to_know_which(pair: list[dict[str, Any]]) -> None:
     run = deploying.playbook("rollback", apps=pair)
     assert run.code == 2
-    assert "Several apps are on these hosts: ann, ben. Say which one: -e app=ann; or all of them" in run.words
+    assert "Several apps are on these hosts: ann, ben. Choose one with -e app=ann, or all" in run.words
     assert (served("ann"), served("ben")) == ("probe 2", "probe 2")
 
 
@@ -75,6 +75,16 @@ def test_an_inventory_without_apps_is_refused(playbook: str) -> None:
     assert "flask_apps is empty or not set. They have flask_app: is that what is meant?" in run.words
 
 
+def test_an_app_that_cannot_be_packed_leaves_nothing_of_the_others(pair: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The first one is proved and waits when the second is refused, before its host hears of it."""
+    changed = app(tmp_path, "ann", "3")
+    run = deploying.playbook("deploy", apps=[changed, {**pair[1], "source": {"git": str(tmp_path / "nowhere")}}])
+    assert run.code == 2
+    found = deploying.on_host(HOST, "ann")
+    assert (found.lock, found.instances) == (None, {found.live: "active"})
+    assert (served("ann"), served("ben")) == ("probe 2", "probe 2")
+
+
 # -- the first release -------------------------------------------------------------------------------------------------
 
 
@@ -102,12 +112,13 @@ def test_a_deploy_of_an_app_that_nginx_does_not_lead_to_says_so(pair: list[dict[
     assert deploying.playbook("site", apps=[pair[0], broken]).code != 0
     run = deploying.playbook("deploy", apps=[hidden])
     assert run.code == 0, run.output
-    assert "hidden: no site of nginx on this host leads to it, so visitors do not reach it. Next: ansible-playbook" in (
-        run.words
+    assert (
+        "hidden: no nginx site on this host points to it: if nothing else does, visitors cannot reach it. Next: ansible-playbook"
+        in (run.words)
     )
-    assert "no site of nginx on this host leads to it" in deploying.playbook("status", apps=[hidden]).words
+    assert "no nginx site on this host points to it" in deploying.playbook("status", apps=[hidden]).words
     run = deploying.playbook("site", apps=[hidden])
-    assert run.code == 0 and "no site of nginx" not in run.output
+    assert run.code == 0 and "no nginx site" not in run.output
     assert served("hidden") == "probe 1"
 
 

@@ -194,7 +194,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
     def ensure(venvs: Path, app: Path, **_: Any) -> Built:
         (venvs / "v" / "bin").mkdir(parents=True, exist_ok=True)
-        (venvs / "v" / "lib/python3/site-packages/flask").mkdir(parents=True, exist_ok=True)
+        for package in ("flask", "gunicorn"):
+            (venvs / "v" / "lib/python3/site-packages" / package).mkdir(parents=True, exist_ok=True)
+        (venvs / "v" / "flaskops.json").write_text('{"entries": 3}')
         (venvs / "v" / "bin" / "python").unlink(missing_ok=True)
         (venvs / "v" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         (venvs / "v" / "bin" / "python").chmod(0o755)
@@ -853,6 +855,10 @@ def without_its_virtualenv(host: Host) -> None:
     shutil.rmtree(host.layout.venvs)
 
 
+def without_a_package(host: Host) -> None:
+    shutil.rmtree(host.layout.venvs / "v" / "lib/python3/site-packages/flask")
+
+
 def without_its_packages(host: Host) -> None:
     shutil.rmtree(host.layout.venvs / "v" / "lib")
 
@@ -867,6 +873,7 @@ DAMAGED = [
     without_its_configuration,
     without_its_socket,
     without_its_virtualenv,
+    without_a_package,
     without_its_packages,
 ]
 
@@ -878,7 +885,7 @@ def test_a_deploy_makes_a_damaged_live_release_again(host: Host, damage: Callabl
     damage(host)
     predicted = host.engine("aaaaaaaaaaaa", NO_CHECKS).predict()
     assert predicted["changed"]
-    assert predicted["msg"].startswith("shop: would make aaaaaaaaaaaa again: it is live, but damaged: ")
+    assert predicted["msg"].startswith("shop: would rebuild aaaaaaaaaaaa: it is live, but damaged: ")
     # The controller sees release.json only, and keeps the source to itself until it is asked for it.
     engine = host.engine("aaaaaaaaaaaa", NO_CHECKS, artifact=None, held_back=True)
     assert host.step(engine, "prove")["source_needed"]
@@ -911,7 +918,7 @@ def test_a_damaged_release_is_no_way_back(host: Host) -> None:
     for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
         host.deploy(release, NO_CHECKS)
     (host.layout.release("bbbbbbbbbbbb") / "env").unlink()
-    with pytest.raises(Refused, match="cannot be gone back to, it is damaged: env is gone"):
+    with pytest.raises(Refused, match="is damaged and cannot be rolled back to: env is gone"):
         host.rollback("bbbbbbbbbbbb")
     host.rollback()
     assert host.layout.live_id() == "aaaaaaaaaaaa"
@@ -933,6 +940,47 @@ def test_that_it_serves_is_not_said_of_what_does_not_run(host: Host) -> None:
     with pytest.raises(Refused, match="aaaaaaaaaaaa is live, but does not run: visitors get an error") as refused:
         host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     assert "Still serving" not in str(refused.value)
+
+
+def test_what_comes_and_goes_behind_a_link_is_no_damage(host: Host) -> None:
+    """A link of the repository into a shared directory: the app makes what it leads to, and removes it."""
+    code = host.layout.root / "source"
+    (code / "static").mkdir()
+    (code / "static/media").symlink_to("../instance/media")
+    with tarfile.open(host.artifact, "w") as tar:
+        tar.add(code, ".")
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    for change in (lambda path: path.mkdir(), lambda path: path.rmdir()):
+        change(host.layout.shared / "instance/media")
+        assert host.layout.missing("aaaaaaaaaaaa") == []
+    (host.layout.release("aaaaaaaaaaaa") / "app/static/media").unlink()
+    assert host.layout.missing("aaaaaaaaaaaa") == ["1 file is gone"]
+
+
+def test_damage_of_the_live_release_is_predicted_whatever_is_wanted(host: Host) -> None:
+    host.deploy("aaaaaaaaaaaa", NO_CHECKS)
+    (host.layout.release("aaaaaaaaaaaa") / "env").unlink()
+    assert host.engine("bbbbbbbbbbbb", NO_CHECKS).predict()["msg"].endswith(" (the live one is damaged: env is gone)")
+
+
+def test_what_is_in_the_place_of_a_shared_directory_is_said(host: Host) -> None:
+    """Such as the link to itself that an earlier version left in the place of the uploads."""
+    (host.layout.shared / "instance").mkdir()
+    (host.layout.shared / "instance/uploads").symlink_to(host.layout.shared / "instance/uploads")
+    live = host.deploy("aaaaaaaaaaaa", {"shared_paths": ["instance", "instance/uploads"], **NO_CHECKS})
+    [note] = live["notes"]
+    assert note.startswith(f"{host.layout.shared}/instance/uploads is not a directory, or lies behind a link")
+
+
+def test_a_page_behind_a_redirect_can_need_the_release_commands(host: Host) -> None:
+    host.answers = [Answer(500, "no such table", ((302, "/login"),))]
+    commands = {"release_commands": ["true"], **NO_CHECKS}
+    with pytest.raises(Refused, match=r"run them in hooks.after_stage, or .* \(health: {status: 302}\)"):
+        host.deploy("aaaaaaaaaaaa", commands)
+    host.answers = [Answer(500, "no such table")]
+    with pytest.raises(Refused) as refused:
+        host.deploy("aaaaaaaaaaaa", commands)
+    assert "after_stage" not in str(refused.value)
 
 
 # -- a full disk, and whatever else ------------------------------------------------------------------------------------
@@ -1002,9 +1050,7 @@ def test_a_fault_after_the_switch_says_that_the_new_release_is_live(
         raise fault
 
     monkeypatch.setattr(Engine, "_prune", raise_it)
-    with pytest.raises(
-        Refused, match="release bbbbbbbbbbbb is live and serves, but afterwards it met a fault"
-    ) as refused:
+    with pytest.raises(Refused, match="release bbbbbbbbbbbb is live and serving: after the switch it") as refused:
         host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     assert "Still serving: aaaaaaaaaaaa" not in str(refused.value) and "the release stays live" in str(refused.value)
     assert (host.layout.live_id(), host.running, host.told[-1]) == (
@@ -1023,7 +1069,7 @@ def test_whatever_a_step_raises_nothing_is_left(host: Host, monkeypatch: pytest.
         raise fault
 
     monkeypatch.setattr(health, "ask", raise_it)
-    with pytest.raises(Refused, match=f"met a fault of this collection .{type(fault).__name__}") as refused:
+    with pytest.raises(Refused, match=f"hit a bug in flaskops.server .{type(fault).__name__}") as refused:
         host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     assert "Still serving: aaaaaaaaaaaa" in str(refused.value) and SECRET not in str(refused.value)
     assert "raise_it" in str(refused.value)
@@ -1041,7 +1087,7 @@ def test_a_fault_in_cleaning_up_ends_the_claim_too(host: Host, monkeypatch: pyte
 
     monkeypatch.setattr(Engine, "_message", raise_it)
     host.answers = [Answer(500, "")]
-    with pytest.raises(Refused, match=r"answered GET / with 500.*\n.*could not be ended: odd") as refused:
+    with pytest.raises(Refused, match=r"answered GET / with 500.*\n.*Cleaning up failed too: odd") as refused:
         host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     assert SECRET not in str(refused.value)
     assert not host.layout.lock.exists()
@@ -1059,9 +1105,13 @@ def test_the_first_release_that_is_refused_leads_to_site(host: Host) -> None:
 
 
 def test_whether_nginx_leads_to_the_app(host: Host) -> None:
-    assert host.deploy("aaaaaaaaaaaa", NO_CHECKS)["reachable"] is False
+    # Where there is no nginx, something else may be in front.
+    assert host.deploy("aaaaaaaaaaaa", NO_CHECKS)["reachable"] is None
     site = host.layout.root / "etc/nginx/sites-enabled/mine"
     site.parent.mkdir(parents=True)
+    for text in ("# server unix:/srv/shop/live/http.sock;\n", "server unix:/srv/shop2/live/http.sock;\n"):
+        site.write_text(text)
+        assert host.step(host.engine("aaaaaaaaaaaa", NO_CHECKS), "prove")["reachable"] is False
     site.write_text("upstream mine { server unix:/srv/shop/live/http.sock; }\n")
     assert host.deploy("bbbbbbbbbbbb", NO_CHECKS)["reachable"] is True
     assert host.step(host.engine("bbbbbbbbbbbb", NO_CHECKS), "prove")["reachable"] is True
@@ -1087,7 +1137,7 @@ def test_what_the_code_has_in_a_shared_directory_later_is_said(host: Host) -> No
     (host.layout.shared / "instance/from-git").write_text("the app's")
     live = host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     assert (host.layout.shared / "instance/from-git").read_text() == "the app's"
-    assert "1 file of the code in instance/ (from-git) will not be used" in live["notes"][0]
+    assert "1 file of the repository in instance/ (from-git) will not be used" in live["notes"][0]
 
 
 # -- check mode -------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
     try_configuration,
     version_of,
     wait_for_new_workers,
+    without_catch_all,
     workers_of,
 )
 
@@ -218,6 +219,7 @@ def test_the_site_of_an_app() -> None:
                     "/srv/shop/live/bridge/bridge/app/shop/static",
                 ],
                 "symlinks": "owner",
+                "symlinks_from": "/srv/shop",
             }
         ],
         "tls": {"mode": "files", "certificate": "/a.crt", "key": "/a.key"},
@@ -239,7 +241,7 @@ def in_shared(url: str, path: str) -> dict[str, Any]:
 
 
 def in_release(url: str, path: str) -> dict[str, Any]:
-    return {"url": url, "paths": [f"/srv/shop/live/app/{path}"], "disable_symlinks": "if_not_owner"}
+    return {"url": url, "paths": [f"/srv/shop/live/app/{path}"], "disable_symlinks": "if_not_owner from=/srv/shop"}
 
 
 @pytest.mark.parametrize(
@@ -650,7 +652,7 @@ def test_a_site_that_is_gone_gives_up_what_is_anothers_now(tmp_path: Path) -> No
     )
     assert (gone.change.path, gone.change.content, gone.change.shown[1]) == ("sites-enabled/gone.conf", None, "")
     assert told(docs, tmp_path) == (
-        f"{tmp_path}/sites-enabled/docs.conf is of the site docs, which is not in nginx_sites any more, and still answered "
+        f"{tmp_path}/sites-enabled/docs.conf belongs to the site docs, which is no longer in nginx_sites, and still answered "
         "for a.org (now of the site zed). This was taken out of it; it goes on answering for b.org. An application behind "
         "it is not stopped. To remove the old site for good, add {name: docs, state: absent} to nginx_sites."
     )
@@ -662,17 +664,36 @@ def test_a_site_that_is_gone_gives_up_what_is_anothers_now(tmp_path: Path) -> No
 
 def test_the_place_of_the_default_server_is_given_up(tmp_path: Path) -> None:
     old_site(tmp_path, "docs", "_", default=" default_server")
-    for files, now in (
-        ([new_site("zed", "_", " default_server")], "of the site zed"),
-        (
-            [File("nginx.conf", "http {\n    server {\n        listen *:80 default_server;\n    }\n}\n")],
-            "turned away by nginx.conf",
-        ),
-    ):
-        (stale,) = plan_stale(tmp_path, files)
-        assert stale.change.content is None
-        assert f"hosts that no site names (now {now})" in told(stale, tmp_path)
+    (stale,) = plan_stale(tmp_path, [new_site("zed", "_", " default_server")])
+    assert stale.change.content is None
+    assert "hosts that no site names (now of the site zed)" in told(stale, tmp_path)
     assert plan_stale(tmp_path, [new_site("zed", "a.org")]) == []
+
+
+CATCH_ALL = """\
+
+    # Hosts that no site names get no answer.
+    server {
+        listen 80 default_server;
+        listen [::]:80 default_server;
+        server_name _;
+        return 444;
+    }
+"""
+
+
+def test_our_own_catch_all_takes_no_place_from_a_site(tmp_path: Path) -> None:
+    """It may be of another inventory."""
+    conf = File("nginx.conf", f"http {{\n    gzip on;\n{CATCH_ALL}\n    include sites-enabled/*;\n}}\n")
+    named, default = new_site("zed", "a.org"), new_site("zed", "_", " default_server")
+    assert without_catch_all(tmp_path, [conf, named]) == [conf, named]
+    old_site(tmp_path, "docs", "_", default=" default_server")
+    assert plan_stale(tmp_path, [conf, named]) == []
+    without, kept = without_catch_all(tmp_path, [conf, named])
+    assert without.content == "http {\n    gzip on;\n\n    include sites-enabled/*;\n}\n"
+    assert kept == named
+    # Where a site that is asked for is the default, the old one gives way to it.
+    assert without_catch_all(tmp_path, [conf, default]) == [conf, default]
 
 
 def test_what_is_asked_for_or_absent_or_somebodys_is_left_alone(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_later_deploy_copies_nothing_and_says_so(app: Path, shared: Path) -> N
     kept = shares(app, shared, "instance", first=False)
     assert everything(shared) == {"instance/db": "data"}
     assert kept.sentence(Path("/srv/shop/shared")).startswith(
-        "1 file of the code in instance/ (deleted/by_the_app) will not be used: /srv/shop/shared/instance is kept"
+        "1 file of the repository in instance/ (deleted/by_the_app) will not be used: /srv/shop/shared/instance persists"
     )
 
 
@@ -116,7 +116,7 @@ def test_a_path_within_a_shared_one_does_not_reach_through_the_link(app: Path, s
     shares(app, shared, "instance")
     make(shared, "instance/uploads", *ME)
     assert everything(shared) == {"instance/uploads/photo": "data"}
-    with pytest.raises(SharedError, match="instance in it is a link in the code"):
+    with pytest.raises(SharedError, match="but instance is a link in the repository"):
         link(app, shared, "instance/uploads", *ME, first=True)
     assert everything(shared) == {"instance/uploads/photo": "data"}
 
@@ -177,7 +177,7 @@ def test_what_is_no_directory_in_the_code_is_refused(
         (app / spoilt).symlink_to(app / "elsewhere")
     else:
         (app / spoilt).write_text("precious")
-    with pytest.raises(SharedError, match=f"shared_paths names {path}, and {Path(spoilt).name} in it is a {kind}"):
+    with pytest.raises(SharedError, match=f"shared_paths lists {path}, but {Path(spoilt).name} is a {kind}"):
         shares(app, shared, path)
     assert os.path.lexists(app / spoilt)
 

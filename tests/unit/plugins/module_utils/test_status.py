@@ -139,7 +139,7 @@ def test_an_app_that_nginx_does_not_lead_to(layout: Layout) -> None:
         file.write_text("server unix:/srv/other/live/http.sock;")
     said = status(layout, Running(), APP, 0)
     assert said["reachable"] is False
-    assert "  no site of nginx on this host leads to it." in as_lines(said, NOW)[-1]
+    assert "  no nginx site on this host points to it:" in as_lines(said, NOW)[-1]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_it_is_built_once_and_works_where_it_ends(site: Site, monkeypatch: pytes
             assert b".build-" not in path.read_bytes(), path
     assert ".build-" not in (built.path / "pyvenv.cfg").read_text()
     assert not [path for path in built.path.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022]
-    facts = json.loads((built.path / virtualenv.MARKER).read_text())
+    facts = json.loads((built.path / virtualenv.VIRTUALENV_MARKER).read_text())
     assert facts["requirements"]["kind"] == "requirements.txt"
     assert facts["installer"] == built.installer
 
@@ -531,7 +531,7 @@ def test_packages_that_do_not_agree(quick: Site) -> None:
 def test_a_venv_that_was_not_completed_or_lost_its_python_is_built_again(quick: Site) -> None:
     quick.put("requirements.txt", "werk==1.0\n")
     built = quick.ensure()
-    (built.path / virtualenv.MARKER).unlink()
+    (built.path / virtualenv.VIRTUALENV_MARKER).unlink()
     assert quick.ensure().created
     (built.path / "bin/python").unlink()
     assert quick.ensure().created
@@ -698,3 +698,13 @@ def test_a_virtualenv_whose_packages_are_gone_is_built_again(quick: Site) -> Non
     again = quick.ensure()
     assert (again.created, again.key, again.locked) == (True, built.key, built.locked)
     assert list(again.path.glob("lib/python*/site-packages/flusk*"))
+
+
+@pytest.mark.parametrize("gone", ["bin/activate", "lib/python*/site-packages/flusk-1.0.dist-info"])
+def test_a_virtualenv_that_lacks_something_is_built_again(quick: Site, gone: str) -> None:
+    quick.put("requirements.txt", "flusk\n")
+    built = quick.ensure()
+    for path in built.path.glob(gone):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert quick.ensure().created
+    assert not quick.ensure().created

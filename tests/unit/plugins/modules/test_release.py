@@ -89,5 +89,5 @@ def test_another_app_that_cannot_be_stopped_does_not_hide_why(call: Any, monkeyp
     (call.root / "run/flaskops").mkdir(mode=0o700)
     (call.root / "run/flaskops/blog.json").write_text('{"token": "mine"}')
     ended = call()
-    assert "met a fault of this collection (ValueError)" in ended.result["msg"]
+    assert "hit a bug in flaskops.server (ValueError)" in ended.result["msg"]
     assert "blog, which waited to go live too, could not be stopped: odd" in ended.result["msg"]

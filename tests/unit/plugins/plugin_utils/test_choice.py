@@ -56,7 +56,10 @@ def test_a_choice_of_nothing_is_not_one_of_everything(only: Any) -> None:
 
 @pytest.mark.parametrize("host", list(FLEET))
 def test_among_several_one_has_to_be_named_for_a_rollback(host: str) -> None:
-    with pytest.raises(ChoiceError, match=r"Several apps are on these hosts: blog, wiki, zed\. .*-e app=all"):
+    with pytest.raises(
+        ChoiceError,
+        match=r"Several apps are on these hosts: blog, wiki, zed\. Choose one with -e app=blog, or all of them with -e app=all",
+    ):
         choose(fleet(host), None, single=True)
     assert choose(fleet("web1"), "all", single=True) == ["blog", "zed"]
 
@@ -81,3 +84,10 @@ def test_no_app_at_all_is_refused(variables: dict[str, Any], words: str) -> None
     with pytest.raises(ChoiceError, match=r"No app is defined for any host of this run \(web1, db1\)") as refused:
         choose(Fleet({"hostvars": nothing, "ansible_play_hosts_all": list(nothing)}, []), None, single=False)
     assert words in str(refused.value)
+
+
+def test_a_limit_to_hosts_without_apps_is_no_mistake() -> None:
+    limited = {"hostvars": FLEET, "ansible_play_hosts_all": ["db1"], "groups": {"all": list(FLEET)}}
+    assert choose(Fleet({**limited, "ansible_limit": "db1"}, []), None, single=False) == []
+    with pytest.raises(ChoiceError, match="No app is defined"):
+        choose(Fleet(limited, []), None, single=False)
