@@ -12,7 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.flaskops.server.plugins.module_utils.container import NO_LIMITS
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import NGINX_OPTIONS, SITE, sites_of_apps
+from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
+    NGINX_OPTIONS,
+    SITE,
+    SitesError,
+    sites_of_apps,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.schema import Field, Schema, check, nearest
 from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
 
@@ -22,12 +27,14 @@ HOSTNAME = r"(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](
 #: A module, a colon, and a name or a call with literal arguments, as Gunicorn takes it.
 WSGI = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?"
 
+#: What stands for all apps where apps are named; no app can have this name.
+ALL = "all"
 #: Users and units that every Debian has, or that the collection's own parts use: an app of that name would take them over.
 RESERVED_NAMES = frozenset(
     """
-    all apache2 autovt backup bin console-getty container-getty cron daemon dbus docker games getty gnats irc list lp
-    mail man messagebus modprobe mysql news nginx nobody podman polkitd postgres postgresql proxy redis root serial-getty
-    ssh sshd sync sys syslog systemd-network systemd-resolve systemd-timesync tcpdump user user-runtime-dir uucp uwsgi
+    apache2 autovt backup bin console-getty container-getty cron daemon dbus docker games getty gnats irc list lp mail
+    man messagebus modprobe mysql news nginx nobody podman polkitd postgres postgresql proxy redis root serial-getty ssh
+    sshd sync sys syslog systemd-network systemd-resolve systemd-timesync tcpdump user user-runtime-dir uucp uwsgi
     www-data
     """.split()
 )
@@ -300,6 +307,8 @@ def _host_name(value: str) -> str | None:
 
 
 def _not_reserved(value: str) -> str | None:
+    if value == ALL:
+        return f"stands for all apps in '-e app={ALL}', choose another"
     return "is the name of a user or service of the system, choose another" if value in RESERVED_NAMES else None
 
 
@@ -369,7 +378,10 @@ def _tls(app: Mapping[str, Any], path: str) -> list[str]:
 
 def _site(app: Mapping[str, Any], path: str) -> list[str]:
     """What the role nginx would refuse once the release is live."""
-    [site] = sites_of_apps([app])
+    try:
+        [site] = sites_of_apps([app])
+    except SitesError as error:
+        return [f"{path}.static: {mistake.removeprefix('flask_apps: ')}" for mistake in error.mistakes]
     if site["tls"]["mode"] == "acme":
         # It is refused by itself.
         site["tls"] = {"mode": "none"}
