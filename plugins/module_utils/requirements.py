@@ -318,11 +318,7 @@ def _refuse_sources(
     """
     taken = {normalised(match[0]) for item in wanted if not foreign(item) and (match := re.match(_NAME, item))}
     sources = _table(project, "tool", "uv", "sources")
-    indexes = _tables(_table(project, "tool", "uv").get("index"))
-    # PyPI by its name is where a package comes from anyway, unless another index is asked before it.
-    is_usual = all(index.get("explicit") or _is_pypi(index.get("url")) for index in indexes)
-    usual = {str(index.get("name")) for index in indexes if is_usual and _is_pypi(index.get("url"))}
-    if uv := _elsewhere(sources, taken, extras, index_chosen, usual):
+    if uv := _elsewhere(sources, taken, extras, index_chosen, _usual(project)):
         advice = "Add a uv.lock ('uv lock' writes it), which says where each of them comes from."
         if "workspace" not in _table(project, "tool", "uv") and any(
             isinstance(entry, dict) and entry.get("workspace") for _name, entry in _entries(sources)
@@ -409,6 +405,14 @@ def _is_pypi(url: Any) -> bool:
     return str(url).partition("://")[2].startswith("pypi.org/")
 
 
+def _usual(project: Mapping[str, Any]) -> set[str]:
+    """Return the names that a pyproject.toml gives PyPI for uv, none where another index is asked before it."""
+    indexes = _tables(_table(project, "tool", "uv").get("index"))
+    if not all(index.get("explicit") or _is_pypi(index.get("url")) for index in indexes):
+        return set()
+    return {str(index.get("name")) for index in indexes if _is_pypi(index.get("url"))}
+
+
 def _indexes(root: str, file: str) -> list[str]:
     """Return the package indexes that a pyproject.toml, or a uv.toml beside it, states for uv: names, or the option's."""
     beside = os.path.join(os.path.dirname(file), "uv.toml")
@@ -434,7 +438,7 @@ def _sources_of(root: str, projects: Iterable[str]) -> str:
             facts = _toml(root, file)
             items = _table(facts, "project").get("dependencies") or []
             taken = {normalised(match[0]) for item in items if (match := re.match(_NAME, str(item)))}
-            if names := _elsewhere(_table(facts, "tool", "uv", "sources"), taken, (), False):
+            if names := _elsewhere(_table(facts, "tool", "uv", "sources"), taken, (), False, _usual(facts)):
                 return f"{file} takes {', '.join(names)} from elsewhere by [tool.uv.sources]"
     return ""
 

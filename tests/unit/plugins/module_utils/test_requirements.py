@@ -443,6 +443,10 @@ def test_dependencies_in_poetrys_table_beside_a_project_that_states_none(tmp_pat
             {"requirements.txt": "-e .\n", "pyproject.toml": project("acme", more=UV + 'acme = { path = "lib" }\n')},
             "pyproject.toml takes acme from elsewhere",
         ),
+        (
+            {"requirements.txt": ".\n", "pyproject.toml": project("acme", more=UV + 'acme = { index = "p" }\n' + PYPI)},
+            "",
+        ),
     ],
 )
 def test_what_pip_would_ignore(tmp_path: Path, files: dict[str, str], what: str) -> None:
