@@ -485,7 +485,8 @@ def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
     outer = outermost([path.strip("/") for path in app.get("shared_paths") or []])
     given = app.get("static") or []
     urls = [entry["url"].rstrip("/") for entry in given]
-    found = []
+    # What is added stands behind: a mistake is told by the place in the inventory.
+    found, added = [], []
     for entry, url in zip(given, urls, strict=True):
         path = posixpath.normpath(entry["path"].strip("/"))
         common = {"url": entry["url"], "expires": entry.get("expires")}
@@ -503,8 +504,8 @@ def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
             if any(name.startswith(".") for name in part.split("/")):
                 continue
             if max((other for other in urls if _is_below(f"{url}/{part}", other)), key=len) == url:
-                found.append(_shared(one, home, {**common, "url": f"{url}/{part}"}))
-    return found
+                added.append(_shared(one, home, {**common, "url": f"{url}/{part}"}))
+    return found + added
 
 
 def _shared(path: str, home: str, common: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ _UNREAD_ALONE = dict.fromkeys(("environment.yml", "environment.yaml"), _PIP_LIST
 _NOT_FOR_SERVING = re.compile(
     r"(?i)(?<![a-z])(?:dev|develop|development|tests?|testing|docs?|lint|linting|ci|types?|typing|build|bench)(?![a-z])"
 )
+
+#: How Poetry calls the index that it has without being told of it.
+_PYPI_OF_POETRY = ("PyPI", "pypi", "PYPI")
 
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", "node_modules", "build", "dist"})
 _INCLUDE = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(?P<file>\S.*)")
@@ -249,7 +252,7 @@ def _candidates(root: str) -> Iterator[str]:
         path = os.path.join(root, directory)
         if os.path.isdir(path):
             for name in os.listdir(path):
-                if name in ORDER or name.endswith((".txt", ".in")) or name.startswith("pylock"):
+                if name in ORDER or name.lower().endswith((".txt", ".in")) or name.startswith("pylock"):
                     yield os.path.join(directory, name)
 
 
@@ -315,7 +318,7 @@ def _refuse_sources(
     """
     taken = {normalised(match[0]) for item in wanted if not foreign(item) and (match := re.match(_NAME, item))}
     sources = _table(project, "tool", "uv", "sources")
-    if uv := _elsewhere(sources, taken, extras, index_chosen):
+    if uv := _elsewhere(sources, taken, extras, index_chosen, _usual(project)):
         advice = "Add a uv.lock ('uv lock' writes it), which says where each of them comes from."
         if "workspace" not in _table(project, "tool", "uv") and any(
             isinstance(entry, dict) and entry.get("workspace") for _name, entry in _entries(sources)
@@ -331,7 +334,8 @@ def _refuse_sources(
     poetry = _table(project, "tool", "poetry")
     tables = [_table(poetry, "dependencies")]
     tables += [_table(poetry, "group", group, "dependencies") for group in _table(poetry, "group")]
-    if names := sorted({name for table in tables for name in _elsewhere(table, taken, extras, index_chosen)}):
+    by_poetry = [_elsewhere(table, taken, extras, index_chosen, _PYPI_OF_POETRY) for table in tables]
+    if names := sorted({name for found in by_poetry for name in found}):
         raise RequirementsError(
             f"{file} of the app takes {', '.join(names)} from elsewhere by [tool.poetry], which is not read: whatever has "
             "that name in the package index would be installed. Add a requirements.txt that says where each comes from (a "
@@ -359,13 +363,20 @@ def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, entry
 
 
-def _elsewhere(table: Mapping[str, Any], taken: set[str], extras: Sequence[str], index_chosen: bool) -> list[str]:
-    """Return which packages of ``taken`` a table of sources leads elsewhere, on a host as ours and with ``extras``."""
+def _elsewhere(
+    table: Mapping[str, Any], taken: set[str], extras: Sequence[str], index_chosen: bool, usual: Collection[str] = ()
+) -> list[str]:
+    """Return which packages of ``taken`` a table of sources leads elsewhere, on a host as ours and with ``extras``.
+
+    :param usual: the names of indexes that are the usual one, PyPI.
+    """
     keys = {"path", "file", "git", "url", "workspace"} | (set() if index_chosen else {"index", "source"})
     chosen = {normalised(extra) for extra in extras}
     found = set()
     for name, entry in _entries(table):
-        if not isinstance(entry, dict) or not any(entry.get(key) for key in keys) or "group" in entry:
+        if not isinstance(entry, dict) or "group" in entry:
+            continue
+        if not any(entry.get(key) and not (key in ("index", "source") and str(entry[key]) in usual) for key in keys):
             continue
         if "extra" in entry and normalised(str(entry["extra"])) not in chosen:
             continue
@@ -394,6 +405,14 @@ def _is_pypi(url: Any) -> bool:
     return str(url).partition("://")[2].startswith("pypi.org/")
 
 
+def _usual(project: Mapping[str, Any]) -> set[str]:
+    """Return the names that a pyproject.toml gives PyPI for uv, none where another index is asked before it."""
+    indexes = _tables(_table(project, "tool", "uv").get("index"))
+    if not all(index.get("explicit") or _is_pypi(index.get("url")) for index in indexes):
+        return set()
+    return {str(index.get("name")) for index in indexes if _is_pypi(index.get("url"))}
+
+
 def _indexes(root: str, file: str) -> list[str]:
     """Return the package indexes that a pyproject.toml, or a uv.toml beside it, states for uv: names, or the option's."""
     beside = os.path.join(os.path.dirname(file), "uv.toml")
@@ -419,7 +438,7 @@ def _sources_of(root: str, projects: Iterable[str]) -> str:
             facts = _toml(root, file)
             items = _table(facts, "project").get("dependencies") or []
             taken = {normalised(match[0]) for item in items if (match := re.match(_NAME, str(item)))}
-            if names := _elsewhere(_table(facts, "tool", "uv", "sources"), taken, (), False):
+            if names := _elsewhere(_table(facts, "tool", "uv", "sources"), taken, (), False, _usual(facts)):
                 return f"{file} takes {', '.join(names)} from elsewhere by [tool.uv.sources]"
     return ""
 

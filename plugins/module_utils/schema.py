@@ -135,7 +135,8 @@ def unwritable(text: str, multiline: bool = False) -> str | None:
         return "expected one line, got a line break"
     if text.splitlines()[0] != text:
         return "expected one line, got a line break at its end (in YAML, >- and |- leave it out)"
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+    # A tab is as good as a space everywhere.
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text.replace("\t", " ")):
         return "expected text without control characters"
     return None
 

@@ -27,12 +27,14 @@ HOSTNAME = r"(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](
 #: A module, a colon, and a name or a call with literal arguments, as Gunicorn takes it.
 WSGI = r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?"
 
+#: What stands for all apps where apps are named; no app can have this name.
+ALL = "all"
 #: Users and units that every Debian has, or that the collection's own parts use: an app of that name would take them over.
 RESERVED_NAMES = frozenset(
     """
-    all apache2 autovt backup bin console-getty container-getty cron daemon dbus docker flaskops games getty gnats irc
-    list lp mail man messagebus modprobe mysql news nginx nobody podman polkitd postgres postgresql proxy redis root serial-getty
-    ssh sshd sync sys syslog systemd-network systemd-resolve systemd-timesync tcpdump user user-runtime-dir uucp uwsgi
+    apache2 autovt backup bin console-getty container-getty cron daemon dbus docker flaskops games getty gnats irc list lp mail
+    man messagebus modprobe mysql news nginx nobody podman polkitd postgres postgresql proxy redis root serial-getty ssh
+    sshd sync sys syslog systemd-network systemd-resolve systemd-timesync tcpdump user user-runtime-dir uucp uwsgi
     www-data
     """.split()
 )
@@ -305,6 +307,8 @@ def _host_name(value: str) -> str | None:
 
 
 def _not_reserved(value: str) -> str | None:
+    if value == ALL:
+        return f"stands for all apps in '-e app={ALL}', choose another"
     return "is the name of a user or service of the system, choose another" if value in RESERVED_NAMES else None
 
 
@@ -377,7 +381,7 @@ def _site(app: Mapping[str, Any], path: str) -> list[str]:
     try:
         [site] = sites_of_apps([app])
     except SitesError as error:
-        return [mistake.replace("flask_apps", f"{path}.static", 1) for mistake in error.mistakes]
+        return [f"{path}.static: {mistake.removeprefix('flask_apps: ')}" for mistake in error.mistakes]
     if site["tls"]["mode"] == "acme":
         # It is refused by itself.
         site["tls"] = {"mode": "none"}

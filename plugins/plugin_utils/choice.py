@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-#: What stands for all apps; no app can have this name.
-ALL = "all"
+from ansible_collections.flaskops.server.plugins.module_utils.spec import ALL
 
 
 class ChoiceError(Exception):

@@ -280,6 +280,7 @@ SETUP = "from setuptools import setup\nsetup(name='shop', install_requires=['fla
         ({"pyproject.toml": "[tool.flit.metadata]\nmodule = 'shop'\n"}, "pyproject.toml", "one line, '.'"),
         ({"requirements/prod.txt": "", "requirements/dev.txt": ""}, "requirements/prod.txt,", "file or a list"),
         ({"requirements.in": ""}, "requirements.in", "a file or a list"),
+        ({"REQUIREMENTS.TXT": ""}, "REQUIREMENTS.TXT", "a file or a list"),
         ({"pylock.prod.toml": "", "pyproject.toml": STATIC}, "pylock.prod.toml", "a file or a list"),
         (
             {"requirements-prod.txt": "", "pyproject.toml": "[project]\nname = 'x'"},
@@ -340,6 +341,8 @@ def project(*dependencies: str, more: str = "") -> str:
 
 
 UV = "[tool.uv.sources]\n"
+INDEX = '[[tool.uv.index]]\nname = "{}"\nurl = "{}"\n'
+PYPI = INDEX.format("p", "https://pypi.org/simple")
 OPTIONAL = '[project.optional-dependencies]\nmail = ["h11"]\n'
 
 
@@ -361,6 +364,9 @@ OPTIONAL = '[project.optional-dependencies]\nmail = ["h11"]\n'
             r"tool\.poetry\.source.*acme",
         ),
         ('[[tool.pdm.source]]\nname = "acme"\nurl = "https://h/simple"\n', {}, r"tool\.pdm\.source.*python\.index_url"),
+        # A mirror, and PyPI behind another index.
+        (UV + 'h-1-1 = { index = "pypi" }\n' + INDEX.format("pypi", "https://h/simple"), {}, "takes h-1-1 from"),
+        (UV + 'h-1-1 = { index = "p" }\n' + PYPI + INDEX.format("acme", "https://h/simple"), {}, "takes h-1-1 from"),
     ],
 )
 def test_packages_from_elsewhere_are_refused(tmp_path: Path, more: str, python: dict[str, Any], message: str) -> None:
@@ -395,6 +401,9 @@ def test_packages_from_elsewhere_are_refused(tmp_path: Path, more: str, python: 
         ),
         ('[[tool.pdm.source]]\nname = "acme"\nurl = "https://h/simple"\n', {"index_url": "https://h/simple"}),
         (UV + 'flask = { index = "acme" }\n', {"index_url": "https://h/simple"}),
+        (UV + 'flask = { index = "p" }\n' + PYPI, {}),
+        (UV + 'flask = { index = "p" }\n' + PYPI + INDEX.format("acme", "https://h") + "explicit = true\n", {}),
+        ('[tool.poetry.dependencies]\nflask = { version = "^3", source = "PyPI" }\n', {}),
         ("[tool.uv]\nsources = 1\n[tool.poetry]\ngroup = []\nsource = 'x'\n", {}),
     ],
 )
@@ -433,6 +442,10 @@ def test_dependencies_in_poetrys_table_beside_a_project_that_states_none(tmp_pat
         (
             {"requirements.txt": "-e .\n", "pyproject.toml": project("acme", more=UV + 'acme = { path = "lib" }\n')},
             "pyproject.toml takes acme from elsewhere",
+        ),
+        (
+            {"requirements.txt": ".\n", "pyproject.toml": project("acme", more=UV + 'acme = { index = "p" }\n' + PYPI)},
+            "",
         ),
     ],
 )

@@ -98,7 +98,7 @@ MISTAKES = [
     ),
     *(
         ({"name": "a", "path": f"/{SECRET}{character}"}, ["x.path: expected text without control characters"])
-        for character in ("\t", "\x01", "\x1b", "\x7f", "\x9b")
+        for character in ("\x01", "\x1b", "\x7f", "\x9b")
     ),
     ({"name": "a", "path": f"/{SECRET}\0"}, ["x.path: expected text without a NUL character"]),
     ({"name": "a", "path": f"/{SECRET}\ud800"}, ["x.path: expected text that can be written in UTF-8"]),
@@ -136,7 +136,7 @@ def test_defaults_are_filled_in_and_are_nobodys_to_change() -> None:
 
 
 def test_lines_where_they_are_wanted_and_all_characters_of_one_line() -> None:
-    given = {"script": "a\n\tb\r\n", "settings": {"a": ["b\nc"]}, "path": "/gr\u00fc\u00dfe % \\ \u200d \U0001f600"}
+    given = {"script": "a\n\tb\r\n", "settings": {"a": ["b\nc"]}, "path": "/gr\u00fc\u00dfe\t% \\ \u200d \U0001f600"}
     checked, mistakes = check(SITE, {"name": "a", **given}, "x")
     assert (checked, mistakes) == ({"name": "a", **DEFAULTS, **given}, [])
 

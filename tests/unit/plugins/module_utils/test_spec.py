@@ -62,6 +62,7 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         for path in ("/etc", "..", "a/../../b", ".", "./")
     ),
     *(({"name": name}, NAMED.partition(".")[2]) for name in ("Shop", "1shop", "a_b", "a" * 32, "a.b", "", "shop\n")),
+    ({"name": "all"}, "name: stands for all apps in '-e app=all', choose another"),
     ({"name": "nginx"}, "name: is the name of a user or service of the system, choose another"),
     ({"wsgi": None}, "wsgi: missing, expected module:callable or a factory call such as shop:create_app()"),
     ({"wsgi": "shop.py"}, r"wsgi: expected a string matching [A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?"),
@@ -118,6 +119,18 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ),
     ({"static": [{"url": "/", "path": "s"}]}, "static[0].url: / belongs to the upstream, expected a path below it"),
     ({"static": [{"url": u, "path": "s"} for u in ("/s", "/s/")]}, "static[1].url: is there twice"),
+    # What is served of a shared path below one has no place of its own in the inventory.
+    (
+        {"static": [{"url": "/m", "path": "m"}, {"url": "/x", "path": "my x"}], "shared_paths": ["m/up"]},
+        "static[1].path: expected a path without spaces",
+    ),
+    *(
+        (
+            {"static": [{"url": "/m", "path": path}], "shared_paths": ["m/my files"]},
+            f"static: '{shown}' is in a shared path and served as {url}: expected a path without spaces",
+        )
+        for path, shown, url in (("m", "m/my files", "/m/my files"), ("m/my files/x", "m/my files/x", "/m"))
+    ),
     (
         {"tls": {"mode": "files", "certificate": "/c", "key": "/my key"}},
         "tls.key: expected a path without spaces, quotes and any of $ ; { } \\",
@@ -279,6 +292,10 @@ def test_defaults() -> None:
         {"static": [{"url": "/gr\u00f6\u00dfe/", "path": "./gr\u00f6\u00dfe/"}]},
         {"domains": ["a." * 126 + "a"]},
         {"tls": {"mode": "none"}, "domains": []},
+        # Tabs between words.
+        {"uwsgi": {"log-format": "%(addr)\t%(uri)"}, "unit": {"ReadWritePaths": "/a\t/b"}},
+        {"nginx": {"directives": {"gzip_types": "text/css\ttext/xml"}, "headers": {"X-A": "a;\tb"}}},
+        {"mod_wsgi": {"ErrorDocument": "404\t/404"}, "health": {"headers": {"X-A": "a;\tb"}}},
         {"container": {"label": None, "dns": ["192.0.2.1"], "init": True, "memory-swappiness": 5}},
     ],
 )
