@@ -470,8 +470,8 @@ def _large_files_missing(pointers: Sequence[str], kind: str) -> SourceError:
     }
     return SourceError(
         f"{len(pointers)} file{'s' if len(pointers) > 1 else ''} of the source {'are' if len(pointers) > 1 else 'is'} in Git "
-        f"LFS and not here ({shown}): visitors would get the short text that stands in {'their' if len(pointers) > 1 else 'its'} "
-        f"place. {advice.get(kind, advice['path'])}, or list what the app does not need in source.exclude."
+        f"LFS and not here ({shown}): visitors would get the short pointer {'files' if len(pointers) > 1 else 'file'} instead of "
+        f"the content. {advice.get(kind, advice['path'])}, or list what the app does not need in source.exclude."
     )
 
 

@@ -666,7 +666,7 @@ class Engine:
         if not self.layout.home.is_dir():
             raise DeployError(
                 "stage",
-                f"cannot be staged: {self.layout.home} is missing; run the playbook site.yml (or the role app) first",
+                f"cannot be staged: {self.layout.home} is missing; run the playbook flaskops.server.site (or the role app) first",
             )
         stray = [instance for instance in self.systemd.instances(self.app["name"]) if instance not in keep]
         # Of a run that died between the switch and its end, visitors may be on the old release still.
@@ -823,7 +823,8 @@ class Engine:
             return grp.getgrnam(self.app["name"]).gr_gid
         except KeyError:
             raise DeployError(
-                "stage", f"cannot be staged: the user {self.app['name']} is missing; run the playbook site.yml first"
+                "stage",
+                f"cannot be staged: the user {self.app['name']} is missing; run the playbook flaskops.server.site first",
             ) from None
 
     def _message(

@@ -19,11 +19,9 @@ NOT_REACHED = (
 _READ = ("nginx.conf", "conf.d/*.conf", "sites-enabled/*")
 
 
-def leads_to(layout: Layout) -> bool | None:
-    """Say whether a site of this host's nginx leads to the app's live release; None where there is no nginx to ask."""
+def leads_to(layout: Layout) -> bool:
+    """Say whether a site of this host's nginx leads to the app's live release."""
     configuration = layout.root / "etc" / "nginx"
-    if not configuration.is_dir():
-        return None
     socket = re.compile(rf"^[^#\n]*/srv/{re.escape(layout.name)}/live/http\.sock\b", re.MULTILINE)
     for pattern in _READ:
         for path in configuration.glob(pattern):

@@ -18,10 +18,10 @@ from typing import Any
 
 ORDER = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 
-# Locks of other tools, and the manifest of one: what writes them as a file that is read.
+# Locks of other tools, and the manifest of one, with the command that makes a requirements.txt of each.
 _PIP_LIST = "'pip list --format=freeze > requirements.txt', run in that environment"
 _UNREAD = {
-    "poetry.lock": "'poetry export -f requirements.txt -o requirements.txt' (from the plugin poetry-plugin-export)",
+    "poetry.lock": "'poetry export -f requirements.txt -o requirements.txt' with poetry-plugin-export installed",
     "pdm.lock": "'pdm export -f requirements -o requirements.txt --prod'",
     "Pipfile.lock": "'pipenv requirements > requirements.txt'",
     "Pipfile": "'pipenv lock && pipenv requirements > requirements.txt'",
@@ -176,8 +176,8 @@ def _refuse_unread(root: str, unread: Mapping[str, str]) -> None:
     if there:
         raise RequirementsError(
             f"The app has {' and '.join(there)}, which {'is' if len(there) == 1 else 'are'} not read: other versions than "
-            f"those, or nothing at all, would be installed. {unread[there[0]]} writes a file that is read; add that to the "
-            "app. Or name a file in python.requirements: it alone then says what is installed."
+            f"those, or nothing at all, would be installed. Run {unread[there[0]]} and add the file to the app, or name "
+            "another file in python.requirements, which is then the only one used."
         )
 
 

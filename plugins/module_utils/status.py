@@ -94,7 +94,7 @@ def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
             lines.insert(
                 1, f"  damaged: {damage}. Next: ansible-playbook -i INVENTORY flaskops.server.deploy makes it again"
             )
-    if said["reachable"] is False:
+    if not said["reachable"]:
         lines.append(f"  {NOT_REACHED}")
     for entry in said["deploys"]:
         why = f": {entry['reason']}" if entry.get("reason") else ""

@@ -87,7 +87,7 @@ notes:
   type: list
   elements: str
 reachable:
-  description: Whether a site of nginx on this host leads visitors to the app's live release; null where it has no nginx.
+  description: Whether a site of nginx on this host leads visitors to the app's live release.
   returned: with O(state=live), and with O(state=proved) where the release is live already
   type: bool
 source_needed:

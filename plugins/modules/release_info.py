@@ -57,7 +57,7 @@ damaged:
   elements: str
   sample: []
 reachable:
-  description: Whether a site of nginx on this host leads visitors to the app; null where it has no nginx.
+  description: Whether a site of nginx on this host leads visitors to the app.
   returned: success
   type: bool
 source:

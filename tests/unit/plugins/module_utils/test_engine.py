@@ -595,7 +595,7 @@ def test_a_systemd_that_cannot_stop_does_not_hide_why(host: Host) -> None:
 def test_a_host_that_was_not_prepared(host: Host) -> None:
     shutil.rmtree(host.layout.home)
     host.layout.home.parent.mkdir(exist_ok=True)
-    with pytest.raises(Refused, match=r"shop is missing; run the playbook site.yml"):
+    with pytest.raises(Refused, match=r"shop is missing; run the playbook flaskops.server.site"):
         host.deploy("aaaaaaaaaaaa")
 
 
@@ -1105,8 +1105,7 @@ def test_the_first_release_that_is_refused_leads_to_site(host: Host) -> None:
 
 
 def test_whether_nginx_leads_to_the_app(host: Host) -> None:
-    # Where there is no nginx, something else may be in front.
-    assert host.deploy("aaaaaaaaaaaa", NO_CHECKS)["reachable"] is None
+    assert host.deploy("aaaaaaaaaaaa", NO_CHECKS)["reachable"] is False
     site = host.layout.root / "etc/nginx/sites-enabled/mine"
     site.parent.mkdir(parents=True)
     for text in ("# server unix:/srv/shop/live/http.sock;\n", "server unix:/srv/shop2/live/http.sock;\n"):
