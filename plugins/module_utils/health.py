@@ -94,9 +94,14 @@ class _Question:
         try:
             to = urlsplit(urljoin(f"http://{self.host}{self.target}", address))
             host = (to.hostname or "").rstrip(".")
+            is_elsewhere = to.port not in (None, 80, 443)
         except ValueError:
             return None
         if not address or to.scheme not in ("http", "https") or not (host == self.host or _is_own(host, domains)):
+            return None
+        target = (to.path or "/") + (f"?{to.query}" if to.query else "")
+        if is_elsewhere and (host, target) == (self.host, self.target):
+            # The same page on a port of its own, which nginx may have: here it would be asked in a circle.
             return None
         shown = to.path or "/"
         if host != self.host:
@@ -106,7 +111,7 @@ class _Question:
             # With this a visitor comes back. Without it an app that wants HTTPS would send the question in a circle.
             self.headers = _with(self.headers, "X-Forwarded-Proto", "https")
             shown = f"https://{host}{to.path or '/'}"
-        self.host, self.target = host, (to.path or "/") + (f"?{to.query}" if to.query else "")
+        self.host, self.target = host, target
         for line in response.headers.get_all("Set-Cookie") or ():
             name, value, is_over = _cookie(line)
             self.cookies.pop(name, None)

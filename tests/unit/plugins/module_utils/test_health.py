@@ -286,6 +286,14 @@ def test_an_app_that_wants_https_is_asked_as_if_by_https() -> None:
     assert (answer.status, answer.via) == (200, ((302, "https://shop.example/"),))
 
 
+def test_the_same_page_on_another_port_is_no_circle() -> None:
+    """nginx_https_port can be one that only visitors see."""
+    with app({"/": to("https://shop.example:8443/")}) as (path, _):
+        assert ask(path, "/", SHOP, 5) == Answer(302, "")
+    with app({"/": to("https://shop.example:8443/login"), "/login": to("/", 500)}) as (path, _):
+        assert ask(path, "/", SHOP, 5).status == 500
+
+
 def test_cookies_that_are_set_on_the_way_are_sent_on() -> None:
     over = "Set-Cookie: old=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/\r\n"
     set_two = "Set-Cookie: session=a=b; HttpOnly; Path=/; Secure\r\nSet-Cookie: old=1; Max-Age=60\r\n"
