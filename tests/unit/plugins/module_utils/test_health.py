@@ -289,7 +289,7 @@ def test_an_app_that_wants_https_is_asked_as_if_by_https() -> None:
 def test_the_same_page_on_another_port_is_no_circle() -> None:
     """nginx_https_port can be one that only visitors see."""
     with app({"/": to("https://shop.example:8443/")}) as (path, _):
-        assert ask(path, "/", SHOP, 5) == Answer(302, "")
+        assert ask(path, "/", SHOP, 5) == Answer(302, "hop")
     with app({"/": to("https://shop.example:8443/login"), "/login": to("/", 500)}) as (path, _):
         assert ask(path, "/", SHOP, 5).status == 500
 
