@@ -151,7 +151,7 @@ def up(arguments: list[str]) -> int:
         f"  a redeploy         edit examples/shop/shop/templates/index.html, then: make deploy\n"
         f"  a rollback         make rollback; what is live, and what was: make status\n"
         f"  a broken release   echo 'import nothing' >>examples/shop/shop/__init__.py; make deploy\n"
-        f"                     (the release before keeps serving; mend it with: git checkout examples/shop)\n"
+        f"                     (the release before keeps serving; undo it with: git checkout examples/shop)\n"
         f"  once more          make demo (changes nothing); no more: make demo-clean"
     )
     return 0
