@@ -36,7 +36,7 @@ UNIT_DIRECTORIES = (
     "usr/lib/systemd/system",
     "lib/systemd/system",
 )
-UNIT_KINDS = ("service", "socket", "timer", "path", "slice")
+UNIT_KINDS = ("service", "socket", "timer", "path", "target", "slice")
 #: The kind that the app's own units are of; an app that is there already may have others beside it, by its operator.
 OWN_KINDS = ("service",)
 

@@ -152,6 +152,7 @@ def test_a_group_that_may_be_left_over(bare: Host) -> None:
         "etc/systemd/system/shop.service",
         "etc/systemd/system/shop@.service",
         "run/systemd/system/shop.service",
+        "usr/lib/systemd/system/shop.target",
         "run/systemd/generator.late/shop.service",
         "run/systemd/transient/shop.service",
         "usr/local/lib/systemd/system/shop.timer",
