@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.flaskops.server.plugins.module_utils import identity
 from ansible_collections.flaskops.server.plugins.module_utils.artifact import Artifact, SourceError, build
@@ -72,8 +72,12 @@ class ActionModule(ActionBase):
                     source=artifact.source,
                 )
             made = self._deploy(app, arguments, request, hidden, artifact, variables)
+        except AnsibleConnectionFailure:
+            # Nothing can be given up on a host that cannot be reached, and trying again would hide why.
+            raise
         except Exception:
-            self._give_up(app, request, variables)
+            if is_proof:
+                self._give_up(app, request, variables)
             raise
         if is_proof and made.get("failed") and made.get("holder"):
             self._give_up(app, request, variables)

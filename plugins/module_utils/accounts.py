@@ -8,11 +8,12 @@ import contextlib
 import grp
 import os
 import pwd
-import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ansible_collections.flaskops.server.plugins.module_utils.layout import RELEASE_ID
 
 #: How every unit of ours begins.
 UNIT_MARK = "# Managed by flaskops.server"
@@ -325,7 +326,7 @@ def _runtime(name: str, host: Host) -> list[str]:
         stat.S_ISDIR(information.st_mode)
         and information.st_uid == host.root_uid
         and not information.st_mode & 0o022
-        and all(re.fullmatch(r"[0-9a-f]{12}", entry) for entry in os.listdir(directory))
+        and all(RELEASE_ID.fullmatch(entry) for entry in os.listdir(directory))
     ):
         return []
     return [

@@ -238,7 +238,7 @@ class Engine:
         claim.content.update(release=release, created=built or not is_staged)
         claim.save()
         # In a damaged release no command can run, and this deploy may be the one that replaces it.
-        if live and self._is_whole(live):
+        if live and self.app["hooks"]["before_stage"] and self._is_whole(live):
             self._commands("before_stage", live, self.app["hooks"]["before_stage"])
         if not is_staged:
             self._stage(release)

@@ -946,12 +946,7 @@ def plan_stale(root: Path, files: Sequence[File]) -> list[Stale]:
     """
     claims = {wanted.path: claims_of(wanted.content) for wanted in files if wanted.content is not None}
     owners = {name: path for path, has in reversed(claims.items()) for name in has.names}
-    defaults = {
-        address: path
-        for path, has in reversed(claims.items())
-        if path.startswith(f"{SITES}/")
-        for address in has.defaults
-    }
+    defaults = {address: path for path, has in reversed(claims.items()) if _is_site(path) for address in has.defaults}
     taken = Claims(frozenset(owners), frozenset(defaults))
     found = []
     for path, text in _left_out(root, files):
@@ -986,7 +981,10 @@ def without_catch_all(root: Path, files: Sequence[File]) -> list[File]:
     It may be of another inventory, or its application may still run; only another site takes the place from it.
     """
     taken = {
-        address for file in files if file.content and _is_site(file) for address in claims_of(file.content).defaults
+        address
+        for file in files
+        if file.content and _is_site(file.path)
+        for address in claims_of(file.content).defaults
     }
     held = {address for _, text in _left_out(root, files) for address in claims_of(text).defaults} - taken
 
@@ -994,13 +992,15 @@ def without_catch_all(root: Path, files: Sequence[File]) -> list[File]:
         return "" if claims_of(found.group()).defaults & held else found.group()
 
     return [
-        file if file.content is None or _is_site(file) else replace(file, content=_CATCH_ALL.sub(yields, file.content))
+        file
+        if file.content is None or _is_site(file.path)
+        else replace(file, content=_CATCH_ALL.sub(yields, file.content))
         for file in files
     ]
 
 
-def _is_site(file: File) -> bool:
-    return file.path.startswith(f"{SITES}/")
+def _is_site(path: str) -> bool:
+    return path.startswith(f"{SITES}/")
 
 
 def _left_out(root: Path, files: Sequence[File]) -> Iterator[tuple[Path, str]]:
@@ -1026,7 +1026,10 @@ def told(stale: Stale, root: Path, check_mode: bool = False) -> str:
         lost.setdefault(path, []).append(host)
     if stale.default:
         lost.setdefault(stale.default, []).append("hosts that no site names")
-    owners = [f"{_and(hosts)} (now of the site {Path(path).stem})" for path, hosts in lost.items()]
+    owners = [
+        f"{_and(hosts)} (now of {f'the site {Path(path).stem}' if _is_site(path) else path})"
+        for path, hosts in lost.items()
+    ]
     would = "would be" if check_mode else "was"
     done = (
         f"This {would} taken out of it; it goes on answering for {_and(stale.kept)}."

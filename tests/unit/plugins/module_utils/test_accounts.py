@@ -17,6 +17,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.accounts import (
     Account,
     Group,
     Host,
+    comment_of,
     live_apps,
     look,
     mistakes_of,
@@ -290,3 +291,10 @@ def test_the_host_is_asked_by_its_own_means(tmp_path: Path) -> None:
 def test_the_numbers_of_system_accounts(tmp_path: Path, text: str, last: int) -> None:
     put(Host(root=tmp_path), "etc/login.defs", text)
     assert look([], tmp_path).last_system_uid == last
+
+
+def test_the_role_makes_the_account_that_is_recognised() -> None:
+    """Else every app's own account would be refused."""
+    tasks = (Path(__file__).parents[4] / "roles/app/tasks/prepare.yml").read_text()
+    said = comment_of("{{ app_app.name }}")
+    assert tasks.count(said) == 2 and tasks.count(", a Flask app") == 2

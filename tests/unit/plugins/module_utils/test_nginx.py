@@ -771,3 +771,12 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
     if openssl:
         expected |= {"self-signed": 0o755, "self-signed/a.crt": 0o644, "self-signed/a.key": 0o600}
     assert modes == expected
+
+
+def test_a_name_that_nginx_conf_has_now_is_said_to_be_there(tmp_path: Path) -> None:
+    """By nginx_http_snippets."""
+    old_site(tmp_path, "docs", "a.org")
+    (stale,) = plan_stale(
+        tmp_path, [File("nginx.conf", "http {\n    server {\n        server_name a.org;\n    }\n}\n")]
+    )
+    assert "a.org (now of nginx.conf)" in told(stale, tmp_path)
