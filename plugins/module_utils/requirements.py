@@ -176,8 +176,8 @@ def _refuse_unread(root: str, unread: Mapping[str, str]) -> None:
     if there:
         raise RequirementsError(
             f"The app has {' and '.join(there)}, which {'is' if len(there) == 1 else 'are'} not read: other versions than "
-            f"those, or nothing at all, would be installed. Run {unread[there[0]]} and add the file to the app, or name "
-            "another file in python.requirements, which is then the only one used."
+            f"those, or nothing at all, would be installed. Run {unread[there[0]]} and add the file to the app. Or "
+            "name a file in python.requirements, which is then the only one used."
         )
 
 
