@@ -8,11 +8,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
-from ansible_collections.flaskops.server.plugins.plugin_utils import choice
-from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
-from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import core_mistake, refuse_unknown
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import plain
+from ansible_collections.flaskops.server.plugins.plugin_utils.run import choice
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import core_mistake, refuse_unknown
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
 
 OPTIONS = ("apps", "path", "fleet", "only", "single")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, resolve_sites
-from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import require_core
-from ansible_collections.flaskops.server.plugins.plugin_utils.templates import render
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import SitesError, resolve_sites
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import render
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import require_core
 
 #: What the controller takes care of; everything else is the module's.
 _OURS = ("templates", "sites", "site_template", "remove_links")

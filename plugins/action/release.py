@@ -14,19 +14,20 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.flaskops.server.plugins.module_utils import identity
-from ansible_collections.flaskops.server.plugins.module_utils.artifact import Artifact, SourceError, build
-from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.plugin_utils import image_sources, run
-from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
-from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import refuse_unknown, require_core
-from ansible_collections.flaskops.server.plugins.plugin_utils.templates import (
+from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
+from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import (
     ROLES,
     render,
     render_tree,
     role_variables,
 )
+from ansible_collections.flaskops.server.plugins.plugin_utils.run import run
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image_sources
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.artifact import Artifact, SourceError, build
 
 #: What a task can say; the module's other options are filled in here.
 OPTIONS = ("app", "state", "release")
@@ -56,6 +57,7 @@ class ActionModule(ActionBase):
             "run": run.this_run(),
             "host": variables.get("inventory_hostname", ""),
             "drain_seconds": server.drain_seconds(app[app["server"]]),
+            "runtime": server.runtime,
         }
         artifact = None
         is_proof = arguments.get("state", "live") in ("built", "proved")
@@ -87,7 +89,7 @@ class ActionModule(ActionBase):
         """Stop what this run proved of the host's other apps, where this one is refused before the host hears of it."""
         if self._task.check_mode:
             return
-        kept = {key: request[key] for key in ("by", "run", "host", "drain_seconds")}
+        kept = {key: request[key] for key in ("by", "run", "host", "drain_seconds", "runtime")}
         done = self._call(
             app, {"state": "withdrawn"}, {**kept, "given_up": True}, {"secrets": {}, "python": {}}, variables
         )

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.flaskops.server.plugins.plugin_utils.apps import public_app
-from ansible_collections.flaskops.server.plugins.plugin_utils.tasks import refuse_unknown, require_core
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
 
 
 class ActionModule(ActionBase):

@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils import container
-from ansible_collections.flaskops.server.plugins.module_utils.front import NOT_REACHED
+from ansible_collections.flaskops.server.plugins.module_utils.host.front import NOT_REACHED
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import container
 
 
 def python_literal(value: Any) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import SitesError, sites_of_apps
-from ansible_collections.flaskops.server.plugins.module_utils.spec import SpecError, resolve
-from ansible_collections.flaskops.server.plugins.plugin_utils.apps import plain
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.from_apps import sites_of_apps
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import SitesError
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import plain
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
 
 DOCUMENTATION = r"""
 name: nginx_sites

@@ -66,7 +66,7 @@ mistakes:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.accounts import (
+from ansible_collections.flaskops.server.plugins.module_utils.host.accounts import (
     live_apps,
     look,
     mistakes_of,

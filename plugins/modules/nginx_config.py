@@ -175,32 +175,29 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
-    Change,
-    File,
-    NginxError,
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.certificates import (
     SelfSigned,
-    candidate_of,
-    errors_since,
-    explain,
-    for_host,
-    install,
-    is_final,
-    locked,
     made_certificates,
-    overlay,
     plan_certificates,
-    plan_files,
     plan_modes,
-    plan_stale,
+)
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import Change, File, NginxError, plan_files
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.install import (
+    candidate_of,
+    install,
+    locked,
+    overlay,
     remove_leftovers,
-    told,
     try_configuration,
-    version_of,
+)
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.reload import (
+    errors_since,
+    is_final,
     wait_for_new_workers,
-    without_catch_all,
     workers_of,
 )
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.stale import plan_stale, told, without_catch_all
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.text import explain, for_host, version_of
 
 #: In a directory of root's own: in /run/lock everybody could hold it for ever.
 LOCK = Path("/run/flaskops/nginx.lock")

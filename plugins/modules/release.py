@@ -129,15 +129,15 @@ import zlib
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.engine import (
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.engine import (
     DeployError,
     Engine,
     Request,
     as_deploy_error,
 )
-from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.lock import LEASE, LockedError, claim, held_by
-from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.host.lock import LEASE, LockedError, claim, held_by
+from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
 
 STEPS = {
     "built": Engine.build,

@@ -114,9 +114,9 @@ lines:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.status import as_lines, status
-from ansible_collections.flaskops.server.plugins.module_utils.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.host.status import as_lines, status
+from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
 
 
 def main() -> None:

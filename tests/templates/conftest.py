@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.flaskops.server.plugins.plugin_utils.templates import render as render_template
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import render as render_template
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 

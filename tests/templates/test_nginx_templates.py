@@ -9,14 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.nginx import (
-    MARK,
-    Claims,
-    claims_of,
-    for_host,
-    resolve_sites,
-    without_claims,
-)
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import MARK
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.stale import Claims, claims_of, without_claims
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.text import for_host
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import resolve_sites
 
 Render = Callable[..., str]
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.flaskops.server.plugins.module_utils import nginx, spec
-from ansible_collections.flaskops.server.plugins.module_utils.schema import Field
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx import sites
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec import apps as spec
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
@@ -158,7 +159,7 @@ def fields(of: Mapping[str, Field], path: str = "") -> Iterator[tuple[str, Field
         yield from fields(inner, f"{path}{name}.")
 
 
-@pytest.mark.parametrize("schema", [spec.APP, nginx.SITE_FIELDS], ids=["flask_apps", "nginx_sites"])
+@pytest.mark.parametrize("schema", [spec.APP, sites.SITE_FIELDS], ids=["flask_apps", "nginx_sites"])
 def test_every_field_is_documented(schema: Mapping[str, Field]) -> None:
     assert [path for path, field in fields(schema) if not re.fullmatch(r"[A-Z`a-z].*[.)]", field.doc)] == []
 

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 import yaml
-from ansible_collections.flaskops.server.plugins.module_utils import sizing
-from ansible_collections.flaskops.server.plugins.module_utils.spec import APP, SpecError, resolve
+from ansible_collections.flaskops.server.plugins.module_utils.host import sizing
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import APP, SpecError, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils import mod_wsgi
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import mod_wsgi
 from ansible_collections.flaskops.server.tests.support import deploying, serving
 from ansible_collections.flaskops.server.tests.support.serving import Served
 

@@ -15,7 +15,7 @@ BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 ENSURE = """
 import json, pathlib, sys
 sys.path.insert(0, "/root")
-from ansible_collections.flaskops.server.plugins.module_utils import requirements, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes import requirements, virtualenv
 app = pathlib.Path("/root/app")
 app.mkdir(exist_ok=True)
 (app / "requirements.txt").write_text("itsdangerous==2.2.0\\n")

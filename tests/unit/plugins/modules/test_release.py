@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.engine import Engine
-from ansible_collections.flaskops.server.plugins.module_utils.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.spec import resolve_one
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.engine import Engine
+from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.modules import release
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import resolve_one
 
 
 class Ended(Exception):  # noqa: N818

@@ -1,0 +1,417 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The sites of nginx: their keys, what is refused, and what the templates are told."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.certificates import SELF_SIGNED
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import SITES
+from ansible_collections.flaskops.server.plugins.module_utils.nginx.text import is_address
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field, Schema, check, unwritable
+
+_SERVER = r"(unix:/[^\s;{}\"'$]+|\[[0-9A-Fa-f:.]+\]:\d{1,5}|[A-Za-z0-9_.-]+:\d{1,5})( [a-z_]+(=[^\s;{}\"']+)?)*"
+
+_HOST_NAME = r"(\*\.|\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*(\.\*)?"
+
+_TIME = r"\d+(ms|s|m|h|d)?"
+
+_SIZE = r"\d+[kKmMgG]?"
+
+
+def _each(check_one: Callable[[str], str | None]) -> Callable[[Any], str | None]:
+    """Return a rule for a string or a list of strings."""
+
+    def rule(value: Any) -> str | None:
+        for item in [value] if isinstance(value, str) else value:
+            wrong = check_one(item) if isinstance(item, str) else "expected a string or a list of strings"
+            if wrong:
+                return wrong
+        return None
+
+    return rule
+
+
+def _upstream(value: str) -> str | None:
+    if re.fullmatch(_SERVER, value):
+        return None
+    hint = " (without a scheme)" if "://" in value else ""
+    return f"expected unix:/PATH or HOST:PORT{hint}, optionally followed by nginx's parameters of a server"
+
+
+def _server_name(value: str) -> str | None:
+    """Host names, wildcards at either end, IP addresses, and ``~`` with a regular expression, as nginx takes them."""
+    if value.startswith("~"):
+        return (
+            "expected a regular expression without quotes, spaces and line breaks"
+            if re.search(r"[\s\"';]", value)
+            else None
+        )
+    if re.fullmatch(_HOST_NAME, value) or is_address(value.strip("[]")):
+        return None
+    try:
+        ascii_name = value.encode("idna").decode()
+    except UnicodeError:
+        ascii_name = value
+    if ascii_name != value and re.fullmatch(_HOST_NAME, ascii_name):
+        return f"expected the name as browsers send it: {ascii_name}"
+    return "expected a host name, *.NAME, an address, or ~ and a regular expression"
+
+
+def plain_path(value: str) -> str | None:
+    if not value.startswith("/") or ".." in value.split("/"):
+        return "expected an absolute path without .."
+    return (
+        "expected a path without spaces, quotes and any of $ ; { } \\" if re.search(r"[\s\"'$;{}\\]", value) else None
+    )
+
+
+def _scalars_or_null(value: Mapping[str, Any]) -> str | None:
+    for key, item in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]+", str(key)):
+            return "expected names of headers, made of letters, digits and hyphens"
+        if item is not None and not isinstance(item, (str, int, float, bool)):
+            return f"expected a string for {key}, or nothing to leave the header out"
+        if isinstance(item, str) and unwritable(item):
+            return f"expected one line for {key}, without control characters"
+    return None
+
+
+def directive_mistake(value: Any) -> str | None:
+    """Say what keeps a dict from being nginx directives: a name takes a scalar, a list (repeated), a dict (a block) or nothing."""
+    if not isinstance(value, Mapping):
+        return "expected a dictionary of nginx directives"
+    for name, item in value.items():
+        if not isinstance(name, str) or not name.strip() or unwritable(name):
+            return "expected names of nginx directives"
+        if any(
+            isinstance(one, str) and unwritable(one) for one in (item if isinstance(item, (list, tuple)) else [item])
+        ):
+            return f"expected one line for {name}, without control characters; several lines go in snippets"
+        if isinstance(item, Mapping):
+            wrong = directive_mistake(item)
+            if wrong:
+                return wrong
+        elif isinstance(item, (list, tuple)):
+            if any(isinstance(one, (list, tuple, Mapping)) or one is None for one in item):
+                return f"expected a list of plain values for {name}"
+        elif item is not None and not isinstance(item, (str, int, float, bool)):
+            return f"expected a value, a list or a dictionary for {name}"
+    return None
+
+
+#: What a site and an app's ``nginx`` have in common.
+NGINX_OPTIONS: dict[str, Field] = {
+    "default": Field("bool", "Answers for hosts that no other site names. Default: true where it has no names itself."),
+    "headers": Field(
+        "dict",
+        "Headers of the answer, over `nginx_headers`; the application's own of that name win. Null leaves one out.",
+        default={},
+        rule=_scalars_or_null,
+    ),
+    "upstream_headers": Field(
+        "dict",
+        "Headers of the request to the application, over the forwarded ones. Null leaves one out.",
+        default={},
+        rule=_scalars_or_null,
+    ),
+    "client_max_body_size": Field(
+        "int|str", "The largest request body: a number of bytes, or with k, m, g.", pattern=_SIZE, minimum=0
+    ),
+    "timeouts": Field(
+        "dict",
+        "How long the application may take to accept, to take in, and to go on with an answer: seconds, or with a unit.",
+        default={},
+        fields={
+            "connect": Field("int|str", "Until it accepts.", pattern=_TIME, minimum=1),
+            "send": Field("int|str", "Between two parts of the request.", pattern=_TIME, minimum=1),
+            "read": Field("int|str", "Between two parts of the answer.", pattern=_TIME, minimum=1),
+        },
+    ),
+    "rate_limit": Field(
+        "dict",
+        "Requests that one client may make to the application; static files are not counted.",
+        fields={
+            "rate": Field("str", "Such as `10r/s` or `60r/m`.", required=True, pattern=r"\d+r/[sm]"),
+            "burst": Field("int", "How many more are let through at once.", default=20, minimum=0),
+            "status": Field("int", "The answer to what is too much.", default=429, minimum=400, maximum=599),
+            "key": Field("str", "What a client is.", default="$binary_remote_addr", pattern=r"[^\s;{}\"']+"),
+        },
+    ),
+    "snippets": Field(
+        "str|list",
+        "Raw nginx configuration for the server block, such as further locations.",
+        default=[],
+        items=Field("str", "Text.", multiline=True),
+        multiline=True,
+    ),
+    "directives": Field(
+        "dict",
+        "Any directive of a server block: a value, a list (repeated) or a dict (a block).",
+        default={},
+        rule=directive_mistake,
+    ),
+    "redirect_to_canonical": Field("bool", "Redirect every other name to the first.", default=False),
+}
+
+SITE_FIELDS: dict[str, Field] = {
+    "name": Field(
+        "str", "What its files are called after.", required=True, pattern=r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
+    ),
+    "state": Field("str", "Absent removes the site.", default="present", choices=("present", "absent")),
+    "server_names": Field(
+        "list",
+        "The hosts it answers for, the first is canonical.",
+        default=[],
+        items=Field("str", "A host.", rule=_server_name),
+    ),
+    "upstream": Field("str|list", "The application: `unix:/PATH` or `HOST:PORT`, or several.", rule=_each(_upstream)),
+    "upstream_protocol": Field("str", "What the application speaks.", default="http", choices=("http", "uwsgi")),
+    "static": Field(
+        "list",
+        "Files that nginx serves itself.",
+        default=[],
+        items=Field(
+            "dict",
+            "A place.",
+            fields={
+                "url": Field("str", "Where visitors find them.", required=True, pattern=r"/[^\s{};\"'$\\]*"),
+                "paths": Field(
+                    "list",
+                    "Directories on the host, tried in this order.",
+                    required=True,
+                    items=Field("str", "A directory.", rule=plain_path),
+                ),
+                "expires": Field(
+                    "str",
+                    "How long browsers may keep them (nginx's `expires`).",
+                    pattern=r"-?\d+[smhdwMy]?|max|off|epoch",
+                ),
+                "symlinks": Field(
+                    "str",
+                    "Which symlinks are followed: all of them (`follow`), those that belong to the owner of what they "
+                    "lead to (`owner`), or `none`.",
+                    default="follow",
+                    choices=("follow", "owner", "none"),
+                ),
+                "symlinks_from": Field(
+                    "str",
+                    "With `owner` and `none`: a directory above `paths`. Links on the way to it, and itself, are followed.",
+                    rule=plain_path,
+                ),
+            },
+        ),
+    ),
+    "tls": Field(
+        "dict",
+        "Where the certificate comes from.",
+        default={},
+        fields={
+            "mode": Field(
+                "str",
+                "`self_signed`: made on the host. `files`: `certificate` and `key`. `none`: no HTTPS.",
+                default="self_signed",
+                choices=("self_signed", "files", "none"),
+            ),
+            "certificate": Field("str", "The chain, a path on the host.", rule=plain_path),
+            "key": Field("str", "The key, a path on the host.", rule=plain_path),
+            "redirect": Field("bool", "Redirect HTTP to HTTPS.", default=True),
+        },
+    ),
+    **NGINX_OPTIONS,
+}
+
+
+def _tls(site: Mapping[str, Any], path: str) -> list[str]:
+    tls = site["tls"]
+    if tls["mode"] == "files":
+        return [
+            f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]
+        ]
+    return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
+
+
+def _serves(site: Mapping[str, Any], path: str) -> list[str]:
+    if site["state"] == "absent":
+        return []
+    mistakes = []
+    if not any(site[key] for key in ("upstream", "static", "snippets", "directives")):
+        mistakes.append(
+            f"{path}.upstream: missing, expected unix:/PATH or HOST:PORT (or static, snippets or directives)"
+        )
+    if site["default"] is False and not site["server_names"]:
+        mistakes.append(f"{path}.server_names: missing, expected at least one because default is false")
+    if site["redirect_to_canonical"] and not (
+        site["server_names"] and re.fullmatch(r"[A-Za-z0-9.-]+", site["server_names"][0])
+    ):
+        mistakes.append(f"{path}.server_names[0]: expected a plain host name to redirect to")
+    urls: set[str] = set()
+    for index, entry in enumerate(site["static"]):
+        url = entry["url"].rstrip("/")
+        if not entry["paths"]:
+            mistakes.append(f"{path}.static[{index}].paths: expected at least one directory")
+        if url in urls:
+            mistakes.append(f"{path}.static[{index}].url: is there twice")
+        if not url and site["upstream"]:
+            mistakes.append(f"{path}.static[{index}].url: / belongs to the upstream, expected a path below it")
+        if entry["symlinks_from"]:
+            mistakes += _links_from(entry, f"{path}.static[{index}]")
+        urls.add(url)
+    return mistakes
+
+
+def _links_from(entry: Mapping[str, Any], path: str) -> list[str]:
+    if entry["symlinks"] == "follow":
+        return [f"{path}.symlinks_from: goes with symlinks owner or none"]
+    # Of a path that is the directory itself, nginx looks at no link at all.
+    start = entry["symlinks_from"].rstrip("/") + "/"
+    return [
+        f"{path}.paths[{index}]: expected a path below symlinks_from"
+        for index, one in enumerate(entry["paths"])
+        if not one.rstrip("/").startswith(start)
+    ]
+
+
+SITE = Schema(
+    SITE_FIELDS,
+    rules=(_tls, _serves),
+    retired={"domains": "server_names", "proxy_pass": "upstream", "protocol": "upstream_protocol"},
+)
+
+
+class SitesError(Exception):
+    """The sites are wrong; the message lists every mistake with its path."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = list(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(
+            f"{count} in the sites, nothing was touched:\n" + "\n".join(f"  - {one}" for one in self.mistakes)
+        )
+
+
+def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]:
+    """Check the sites and give the templates all they need.
+
+    Beside the keys of a site with their defaults, each has ``slug`` (its name as part of a variable's name), ``file``
+    (below the configuration directory), ``default`` (decided), and, with HTTPS, ``certificate`` and ``key`` (as nginx is
+    told them) and for the self-signed ``certificate_names``. Each of ``static`` has ``disable_symlinks`` as nginx is told it.
+
+    :raises SitesError: with all mistakes of all sites.
+    """
+    if not isinstance(given, (list, tuple)):
+        raise SitesError([f"{path}: expected a list of sites"])
+    sites: list[dict[str, Any]] = []
+    mistakes: list[str] = []
+    for index, item in enumerate(given):
+        site, wrong = check(SITE, item, f"{path}[{index}]")
+        mistakes += wrong
+        sites.append(site)
+    mistakes += _between(sites, path)
+    if mistakes:
+        raise SitesError(mistakes)
+    return [_complete(site) for site in sites]
+
+
+#: Headers that the role sets itself: a site that writes one in another case means the same one.
+_OWN_HEADERS = {
+    name.lower(): name
+    for name in """
+    Connection Forwarded Host Proxy Referrer-Policy Strict-Transport-Security Upgrade X-Content-Type-Options
+    X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Protocol
+    X-Forwarded-Scheme X-Forwarded-Ssl X-Frame-Options X-Real-IP X-Request-ID X-Scheme
+    """.split()
+}
+
+
+def _complete(site: dict[str, Any]) -> dict[str, Any]:
+    site["slug"] = slug(site["name"])
+    site["file"] = f"{SITES}/{site['name']}.conf"
+    site["default"] = _is_default(site)
+    for key in ("upstream", "snippets"):
+        site[key] = [site[key]] if isinstance(site[key], str) else site[key] or []
+    for key in ("headers", "upstream_headers"):
+        site[key] = {_OWN_HEADERS.get(name.lower(), name): value for name, value in site[key].items()}
+    for entry in site["static"]:
+        entry["disable_symlinks"] = _disable_symlinks(entry["symlinks"], entry["symlinks_from"])
+    site["certificate"] = site["key"] = None
+    site["certificate_names"] = []
+    if site["tls"]["mode"] == "files":
+        site["certificate"], site["key"] = site["tls"]["certificate"], site["tls"]["key"]
+    elif site["tls"]["mode"] == "self_signed":
+        site["certificate"] = f"{SELF_SIGNED}/{site['name']}.crt"
+        site["key"] = f"{SELF_SIGNED}/{site['name']}.key"
+        site["certificate_names"] = certificate_names(site["server_names"])
+    return site
+
+
+def _disable_symlinks(symlinks: str, start: str | None) -> str | None:
+    """Return the value of nginx's ``disable_symlinks``, None where all links are followed."""
+    if symlinks == "follow":
+        return None
+    value = {"owner": "if_not_owner", "none": "on"}[symlinks]
+    return f"{value} from={start.rstrip('/')}" if start and start.rstrip("/") else value
+
+
+def _is_default(site: Mapping[str, Any]) -> bool:
+    """A site is the default server where it says so, and where it names no host."""
+    return bool(site.get("default")) or (site.get("default") is None and site.get("server_names") == [])
+
+
+def _between(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
+    mistakes = []
+    seen: dict[tuple[str, str], int] = {}
+    defaults = []
+    for index, site in enumerate(sites):
+        keys = []
+        if isinstance(site.get("name"), str):
+            keys.append(("name", "name", slug(site["name"])))
+        if site.get("state") == "present":
+            names = site.get("server_names")
+            names = names if isinstance(names, list) else []
+            keys += [
+                ("host", f"server_names[{position}]", name.lower())
+                for position, name in enumerate(names)
+                if isinstance(name, str)
+            ]
+            if _is_default(site):
+                defaults.append(index)
+        for kind, where, value in keys:
+            first = seen.setdefault((kind, value), index)
+            if first != index:
+                other = sites[first].get("name")
+                mistakes.append(f"{path}[{index}].{where}: used by {path}[{first}] ({other}) too")
+    mistakes += [
+        f"{path}[{index}] ({sites[index].get('name')}): is a default server, as {path}[{defaults[0]}] "
+        f"({sites[defaults[0]].get('name')}) is; give one of them server_names"
+        for index in defaults[1:]
+    ]
+    return mistakes
+
+
+def slug(name: str) -> str:
+    """Return a site's name as part of the name of an nginx variable."""
+    return re.sub(r"[^a-z0-9]", "_", name)
+
+
+def certificate_names(server_names: Sequence[str]) -> list[str]:
+    """Return what a certificate can say of nginx's server names: host names, leftmost wildcards, addresses.
+
+    Empty where there is nothing to say: the host then puts its own name in.
+    """
+    names: list[str] = []
+    for name in server_names:
+        bare = name.strip("[]")
+        if name.startswith("~") or name.endswith(".*") or name == "_":
+            continue
+        if is_address(bare):
+            names.append(str(ipaddress.ip_address(bare)))
+        elif name.startswith("."):
+            names += [name[1:].lower(), f"*{name.lower()}"]
+        else:
+            names.append(name.lower())
+    return list(dict.fromkeys(names))

@@ -1,0 +1,35 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""An app's spec on its way to a host: what may be seen there, and what must not be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve_one
+
+
+def plain(value: Any) -> Any:
+    """Return a value of the inventory without Ansible's tags and lazy containers."""
+    return json.loads(json.dumps(value))
+
+
+def public_app(given: Any) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """Check one app and split it.
+
+    :returns: the spec with defaults and without secrets, and what was taken out: ``secrets``, and of ``python`` the
+        addresses that carry a password.
+    :raises AnsibleActionFail: listing every mistake.
+    """
+    try:
+        app = resolve_one(plain(given), "app")
+    except SpecError as error:
+        raise AnsibleActionFail(str(error)) from error
+    hidden: dict[str, dict[str, str]] = {"secrets": app.pop("secrets"), "python": {}}
+    for key in ("index_url", "find_links"):
+        if identity.without_credentials(app["python"][key]) != app["python"][key]:
+            hidden["python"][key] = app["python"].pop(key)
+    return app, hidden

@@ -1,0 +1,86 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The identity of a release: a digest of everything that can change how it behaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+#: scrypt's cost (RFC 7914): 64 MiB and about 0.2 s a guess on one core.
+SCRYPT_COST = {"n": 2**16, "r": 8, "p": 1, "maxmem": 2**27}
+
+#: Options of ``python`` that decide what is installed.
+PYTHON_KEYS = (
+    "interpreter",
+    "requirements",
+    "extras",
+    "require_hashes",
+    "constraints",
+    "index_url",
+    "find_links",
+    "offline",
+    "system_packages",
+)
+
+#: Length of an id in hexadecimal digits: 48 bits, for the few hundred releases of one app.
+ID_LENGTH = 12
+
+
+def components(
+    app: Mapping[str, Any],
+    hidden: Mapping[str, Mapping[str, str]],
+    artifact: str,
+    files: Mapping[str, str],
+    server_packages: list[str],
+) -> dict[str, str]:
+    """Return one digest for each part of a release, by the word a person would use for the part.
+
+    :param app: the app's checked spec.
+    :param hidden: what was taken out of the spec: ``secrets`` (they enter through a slow keyed hash), and options of
+        ``python`` that carry a password.
+    :param artifact: the SHA-256 of the packed source, in hexadecimal.
+    :param files: the rendered files (server configuration and units), by path.
+    :param server_packages: the requirements that the server adds.
+    """
+    options = {**app["python"], **hidden["python"]}
+    python = {key: options[key] for key in PYTHON_KEYS}
+    for key in ("index_url", "find_links"):
+        python[key] = without_credentials(python[key])
+    return {
+        "code": artifact,
+        "python": _digest({"options": python, "server": server_packages}),
+        "env": _digest(app["env"]),
+        "secrets": secrets_digest(app["name"], hidden["secrets"]),
+        "shared paths": _digest(sorted(app["shared_paths"])),
+        "server": _digest({"files": files, "workers": app["workers"], "threads": app["threads"]}),
+    }
+
+
+def release_id(parts: Mapping[str, str]) -> str:
+    """Return the id of the release that has these components."""
+    return _digest(dict(parts))[:ID_LENGTH]
+
+
+def secrets_digest(name: str, secrets: Mapping[str, str]) -> str:
+    """Return a digest from which the secrets cannot be guessed cheaply; keyed by the app's name, so that two apps
+    with the same secrets have different ones."""
+    if not secrets:
+        return "none"
+    message = json.dumps(dict(secrets), sort_keys=True).encode()
+    return hashlib.scrypt(message, salt=f"flaskops.server/{name}".encode(), dklen=32, **SCRYPT_COST).hex()
+
+
+def without_credentials(url: str | None) -> str | None:
+    """Return a URL without the user and the password in it: a new password installs the same packages."""
+    if not url or "@" not in url or "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
