@@ -24,20 +24,20 @@ from typing import Any
 from ansible_collections.flaskops.server.plugins.module_utils.host import health, links, record, shared, sizing
 from ansible_collections.flaskops.server.plugins.module_utils.host.archive import ArchiveError
 from ansible_collections.flaskops.server.plugins.module_utils.host.causes import cause, hide, indented
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import replace_link, write_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.front import leads_to
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.lock import Claim
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import children
 from ansible_collections.flaskops.server.plugins.module_utils.host.status import version
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import (
     NOT_LOADED,
     Systemd,
     SystemdError,
     UnitState,
-    children,
     connections,
     environment_file,
     read_environment,
-    write_file,
 )
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import requirements, virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.images import runtimes_of
@@ -274,12 +274,12 @@ class Engine:
         self._commands("before_live", release, self.app["hooks"]["before_live"])
         self._ask_once(release)
         if old and old != release:
-            _point(self.layout.release(release) / "bridge", Path("..") / old)
+            replace_link(self.layout.release(release) / "bridge", Path("..") / old)
         # Before the switch: whatever happens from here on, a boot starts what the pointer says.
         self.systemd.enable(self.layout.boot_unit, self.layout.unit_dir)
         # Said first: the rename is done even where what follows it in there fails.
         claim.content["live"] = release
-        _point(self.layout.live, Path("releases") / release)
+        replace_link(self.layout.live, Path("releases") / release)
         self.systemd.call("start", "--no-block", self.layout.boot_unit)
         if old and old != release:
             self._drain(old, watched=release, fallback=old)
@@ -643,7 +643,7 @@ class Engine:
         self.sleep(SETTLE)
         while True:
             if watched and fallback and self.systemd.state(self.layout.unit(watched)).is_dead:
-                _point(self.layout.live, Path("releases") / fallback)
+                replace_link(self.layout.live, Path("releases") / fallback)
                 raise DeployError("live", "died right after it went live, and was taken back")
             if not connections(path, Path("/proc/net/unix").read_text()) or time.monotonic() > deadline:
                 return
@@ -841,20 +841,6 @@ class Engine:
         there = f"; every deploy is in {self.layout.record}" if self.layout.record.exists() else ""
         lines.append(f"Next: {error.advice.format(again=again)}. It failed at the step {error.step}{there}")
         return "\n".join(lines)
-
-
-def _point(link: Path, target: Path) -> None:
-    """Make a link point elsewhere in one step, and have it on disk."""
-    temporary = link.with_name(f".{link.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    os.symlink(target, temporary)
-    os.replace(temporary, link)
-    directory = os.open(link.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _own(tree: Path, group: int) -> None:

@@ -9,7 +9,6 @@ names the run; each step holds the file's kernel lock while it works, so that a 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -19,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.host import files
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import RELEASE_ID
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import descendants
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import descendants, started
 
 #: Seconds after its last step when a run of which nothing else is known is taken for dead.
 LEASE = 900
@@ -104,7 +104,7 @@ def claim(path: Path, run: Mapping[str, Any], dead: str | None = None, expendabl
                 raise LockedError(content, busy=False)
             content = {}
         content.setdefault("since", time.time())
-        content["step"] = {"pid": os.getpid(), "started": _started(os.getpid()), "expendable": expendable}
+        content["step"] = {"pid": os.getpid(), "started": started(os.getpid()), "expendable": expendable}
         held = Claim(path, run, content, descriptor)
         held.save()
         yield held
@@ -126,15 +126,13 @@ def _open_locked(path: Path, dead: str | None) -> int:
     deadline = time.monotonic() + _GRACE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not files.lock(descriptor, patience=0):
             holder = _read(descriptor)
             os.close(descriptor)
             if dead and holder.get("token") == dead and time.monotonic() < deadline and _is_killed(holder):
                 time.sleep(0.05)
                 continue
-            raise LockedError(holder, busy=True) from None
+            raise LockedError(holder, busy=True)
         # Between open and flock the holder may have ended and removed the file: then this is a file of nobody.
         try:
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
@@ -149,20 +147,12 @@ def _is_killed(holder: Mapping[str, Any]) -> bool:
     step = holder.get("step") or {}
     if not step.get("expendable"):
         return False
-    if _started(step["pid"]) == step["started"]:
+    if started(step["pid"]) == step["started"]:
         # What it runs goes with it: nobody waits for an installation any more.
         for pid in (step["pid"], *descendants(step["pid"])):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     return True
-
-
-def _started(pid: int) -> str:
-    """Return what tells a process from a later one of the same number; empty where it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
 
 
 def _read(descriptor: int) -> dict[str, Any]:

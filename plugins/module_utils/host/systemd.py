@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import children
 
 #: systemctl's exit status for a unit that is not loaded (systemctl(1), "Exit status").
 NOT_LOADED = 5
@@ -145,16 +145,6 @@ class Systemd:
         return [line for line in done.stderr.splitlines() if f"{name}@" in line or f"{name}.service" in line]
 
 
-def children(pid: int) -> frozenset[int]:
-    """Return the processes whose parent is the given one; empty where it is gone."""
-    listed = []
-    # A child is listed with the thread that started it.
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            listed += path.read_text().split()
-    return frozenset(int(child) for child in listed)
-
-
 def memory_of(pid: int, proc: Path = Path("/proc")) -> int | None:
     """Return the memory of a process and its children in bytes, what they share counted once (proc_pid_smaps(5)).
 
@@ -169,14 +159,6 @@ def memory_of(pid: int, proc: Path = Path("/proc")) -> int | None:
             continue
         total += int(found.group(1)) * 1024 if found else 0
     return total or None
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they started."""
-    found: list[int] = []
-    for child in children(pid):
-        found += [child, *descendants(child)]
-    return found
 
 
 def connections(socket_path: str, table: str) -> int:
@@ -207,28 +189,3 @@ def read_environment(path: Path) -> dict[str, str]:
     for name, value in _ENVIRONMENT_LINE.findall(path.read_bytes().decode()):
         variables[name] = _ESCAPED.sub(r"\1", value)
     return variables
-
-
-def write_file(path: Path, content: str, mode: int, group: int = 0) -> bool:
-    """Replace a root-owned file in one step; do nothing where it says the same already.
-
-    :returns: whether anything changed.
-    """
-    try:
-        facts = path.stat()
-        if path.read_bytes() == content.encode() and facts.st_mode & 0o7777 == mode and facts.st_gid == group:
-            return False
-    except OSError:
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content.encode())
-        os.fchmod(descriptor, mode)
-        if os.geteuid() == 0:
-            os.fchown(descriptor, 0, group)
-        file.flush()
-        os.fsync(descriptor)
-    os.replace(temporary, path)
-    return True

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.host.archive import unpack
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import write_file
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes import (
     Bundle,

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
+from ansible_collections.flaskops.server.plugins.module_utils.host.urls import without_credentials
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve_one
 
 
@@ -30,6 +30,7 @@ def public_app(given: Any) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
         raise AnsibleActionFail(str(error)) from error
     hidden: dict[str, dict[str, str]] = {"secrets": app.pop("secrets"), "python": {}}
     for key in ("index_url", "find_links"):
-        if identity.without_credentials(app["python"][key]) != app["python"][key]:
+        url = app["python"][key] or ""
+        if without_credentials(url) != url:
             hidden["python"][key] = app["python"].pop(key)
     return app, hidden

@@ -8,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+
+from ansible_collections.flaskops.server.plugins.module_utils.host.urls import without_credentials
 
 #: scrypt's cost (RFC 7914): 64 MiB and about 0.2 s a guess on one core.
 SCRYPT_COST = {"n": 2**16, "r": 8, "p": 1, "maxmem": 2**27}
@@ -49,7 +50,7 @@ def components(
     options = {**app["python"], **hidden["python"]}
     python = {key: options[key] for key in PYTHON_KEYS}
     for key in ("index_url", "find_links"):
-        python[key] = without_credentials(python[key])
+        python[key] = without_credentials(python[key] or "") or None
     return {
         "code": artifact,
         "python": _digest({"options": python, "server": server_packages}),
@@ -72,14 +73,6 @@ def secrets_digest(name: str, secrets: Mapping[str, str]) -> str:
         return "none"
     message = json.dumps(dict(secrets), sort_keys=True).encode()
     return hashlib.scrypt(message, salt=f"flaskops.server/{name}".encode(), dklen=32, **SCRYPT_COST).hex()
-
-
-def without_credentials(url: str | None) -> str | None:
-    """Return a URL without the user and the password in it: a new password installs the same packages."""
-    if not url or "@" not in url or "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _digest(value: Any) -> str:

@@ -10,6 +10,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import started
+
 
 def this_run() -> dict[str, Any]:
     """Return what names the running ansible-playbook: the same in all of its worker processes."""
@@ -55,14 +57,8 @@ def _process_space() -> str:
 
 def _started(pid: int) -> str:
     """Return when a process started, or "gone"; where /proc does not tell, whether it is there at all."""
-    try:
-        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        # A zombie has ended; that nobody asked for its exit status does not bring it back.
-        return "gone" if facts[0] in "ZX" else facts[19]
-    except OSError:
-        pass
     if Path("/proc/self/stat").exists():
-        return "gone"
+        return started(pid) or "gone"
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.host import systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import children, descendants
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import (
     Systemd,
     SystemdError,
     UnitState,
-    children,
     connections,
     environment_file,
     memory_of,
     read_environment,
-    write_file,
 )
 
 NASTY = [
@@ -105,10 +105,10 @@ def test_children_of_every_thread() -> None:
 
 def test_descendants() -> None:
     with subprocess.Popen(["sh", "-c", "cat; true"], stdin=subprocess.PIPE) as child:
-        while not (found := systemd.descendants(child.pid)):
+        while not (found := descendants(child.pid)):
             time.sleep(0.01)
         assert set(found) == children(child.pid)
-        assert {child.pid, *found} <= set(systemd.descendants(os.getpid()))
+        assert {child.pid, *found} <= set(descendants(os.getpid()))
 
 
 def test_write_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,16 +140,16 @@ def test_secrets_enter_through_a_slow_keyed_hash(parts: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("url", "clean"),
     [
-        ("https://user:pass@index.example:8443/simple?a=b", "https://index.example:8443/simple?a=b"),
+        ("https://user:pass@index.example:8443/simple?a=b", "https://index.example:8443/simple"),
         ("https://token@index.example/simple", "https://index.example/simple"),
         ("https://user:p@ss@index.example/simple", "https://index.example/simple"),
         ("https://index.example/simple", "https://index.example/simple"),
         ("/srv/wheels@1", "/srv/wheels@1"),
+        ("https://index.example/simple?token=abc", "https://index.example/simple"),
         (None, None),
     ],
 )
 def test_credentials_in_addresses_do_not_matter(url: str | None, clean: str | None) -> None:
-    assert identity.without_credentials(url) == clean
     given, wanted = copy.deepcopy(inputs()), inputs(app__python__index_url=clean)
     given["hidden"]["python"]["index_url"] = url
     given["app"]["python"].pop("index_url")
