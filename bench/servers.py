@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / ".cache" / "collections")]
 
 import testhosts  # noqa: E402
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS  # noqa: E402
 
-SERVERS = ("gunicorn", "uwsgi", "mod_wsgi", "container")
 HOST = "flaskops-bench-servers"
 #: What is asked: an answer that Flask alone makes, and a page with a query and a template.
 TARGETS = {"small answer": "/healthz", "page": "/"}

@@ -11,7 +11,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import plain
 from ansible_collections.flaskops.server.plugins.plugin_utils.run import choice
 from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import core_mistake, refuse_unknown
-from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
 
 OPTIONS = ("apps", "path", "fleet", "only", "single")

@@ -25,7 +25,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates 
 )
 from ansible_collections.flaskops.server.plugins.plugin_utils.run import run
 from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
-from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image_sources
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.artifact import Artifact, SourceError, build
 
@@ -58,6 +58,8 @@ class ActionModule(ActionBase):
             "host": variables.get("inventory_hostname", ""),
             "drain_seconds": server.drain_seconds(app[app["server"]]),
             "runtime": server.runtime,
+            # Those of all: what is taken back to may be another server's release.
+            "noise": sorted({word for one in SERVERS.values() for word in one.noise}),
         }
         artifact = None
         is_proof = arguments.get("state", "live") in ("built", "proved")

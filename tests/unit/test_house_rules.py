@@ -15,6 +15,7 @@ import pytest
 import yaml
 from ansible_collections.flaskops.server.plugins.plugin_utils.nginx import sites
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec import apps as spec
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import APP
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,7 +160,7 @@ def fields(of: Mapping[str, Field], path: str = "") -> Iterator[tuple[str, Field
         yield from fields(inner, f"{path}{name}.")
 
 
-@pytest.mark.parametrize("schema", [spec.APP, sites.SITE_FIELDS], ids=["flask_apps", "nginx_sites"])
+@pytest.mark.parametrize("schema", [APP, sites.SITE_FIELDS], ids=["flask_apps", "nginx_sites"])
 def test_every_field_is_documented(schema: Mapping[str, Field]) -> None:
     assert [path for path, field in fields(schema) if not re.fullmatch(r"[A-Z`a-z].*[.)]", field.doc)] == []
 

@@ -9,11 +9,13 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.flaskops.server.plugins.module_utils.host import sizing
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import APP, SpecError, resolve
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import APP
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,11 +46,17 @@ def test_every_key_has_a_row(tool: ModuleType) -> None:
 
 def test_what_is_said_to_be_missing_is_refused(tool: ModuleType) -> None:
     shop = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app"}
-    values = {"watch": {"seconds": 1}, "processes": [1], "schedule": [1], "acme": {"tls": {"mode": "acme"}}}
-    nested = {"checks.audit": {"checks": {"audit": True}}}
-    for key in tool.MISSING:
-        change = nested.get(key) or (values["acme"] if key == "acme" else {key: values.get(key, {"a": 1})})
-        with pytest.raises(SpecError, match="not available in this version"):
+    asked: dict[str, dict[str, Any]] = {
+        "watch": {"watch": {"seconds": 1}},
+        "processes": {"processes": [1]},
+        "schedule": {"schedule": [1]},
+        "checks.audit": {"checks": {"audit": True}},
+        "tls.mode": {"tls": {"mode": "acme"}},
+    }
+    assert re.findall(r"^\| `([\w.]+)` .*Not in this version", tool.table(), re.MULTILINE) == list(asked)
+    assert "*Not in this version: `acme`.*" in tool.table()
+    for path, change in asked.items():
+        with pytest.raises(SpecError, match=rf"\.{re.escape(path)}: .*not available in this version"):
             resolve([{**shop, **change}])
 
 

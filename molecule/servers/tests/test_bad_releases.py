@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.tests.support import deploying, outcome
 
 #: Seconds that a release has to prove itself: as many as a busy machine may need, and few for those that never will.
@@ -24,7 +25,7 @@ class Bad:
     :param variant: how the probe is broken.
     :param step: where it has to be found out.
     :param words: what the message has to hold, the app's or the installer's own words among it.
-    :param instead: other words, by server.
+    :param instead: other words, by what the code runs in.
     :param more: settings of the app.
     :param timeout: of its health, in seconds.
     """
@@ -41,21 +42,7 @@ class Bad:
 UNBUILT = "the image cannot be built from Containerfile"
 UNCHECKED = {"checks": {"import": False}}
 
-#: What a server's journal says when it starts its workers, and when one of them dies.
-STARTED = {
-    "gunicorn": "Booting worker",
-    "container": "Booting worker",
-    "uwsgi": "spawned uWSGI worker",
-    "mod_wsgi": "resuming normal operations",
-}
-DIED = {
-    "gunicorn": "exited with code 70",
-    "container": "exited with code 70",
-    "uwsgi": "DAMN ! worker",
-    # Not always the last that httpd says.
-    "mod_wsgi": "",
-}
-#: What stands for these in the words of a release.
+#: What stands for what the server itself says when it starts its workers, and when one of them dies.
 STARTS, DIES = "<starts>", "<dies>"
 
 BAD = [
@@ -64,14 +51,14 @@ BAD = [
         "requirements_missing.txt",
         "stage",
         ("cannot install requirements.txt", "there is no version of itsdangerous==99.0.0"),
-        instead={"container": (UNBUILT, "No matching distribution found for itsdangerous==99.0.0")},
+        instead={"image": (UNBUILT, "No matching distribution found for itsdangerous==99.0.0")},
     ),
     Bad(
         "requirements in conflict",
         "requirements_conflict.txt",
         "stage",
         ("cannot install requirements.txt", "depends on werkzeug>=3.1.0", "you require werkzeug==2.3.8"),
-        instead={"container": (UNBUILT, "depends on werkzeug>=3.1.0", "user requested werkzeug==2.3.8")},
+        instead={"image": (UNBUILT, "depends on werkzeug>=3.1.0", "user requested werkzeug==2.3.8")},
     ),
     Bad(
         "requirement does not compile",
@@ -79,7 +66,7 @@ BAD = [
         "stage",
         # Where there is a compiler, the header files are missing.
         ("cannot install requirements.txt", "'gcc'|-gcc'|fatal error: "),
-        instead={"container": (UNBUILT, "Failed building wheel for python-ldap", "-gcc'")},
+        instead={"image": (UNBUILT, "Failed building wheel for python-ldap", "-gcc'")},
     ),
     Bad(
         "syntax error",
@@ -154,7 +141,7 @@ BAD = [
         # Whichever is seen first: that its socket is gone, or that systemd knows.
         ("answered once and then |started and then ended (signal)", STARTS),
         # In a container the server is the first process, which nothing in it can kill.
-        instead={"container": ("answered, and then a worker of it died|closed the connection|answered ", STARTS)},
+        instead={"image": ("answered, and then a worker of it died|closed the connection|answered ", STARTS)},
     ),
     Bad(
         "a worker dies after its first answer",
@@ -204,8 +191,8 @@ def test_a_bad_release_is_refused(
         assert message.startswith(f"probe on {host}: release {refused['release']} ")
         # Installers fold their lines.
         unfolded = message + " ".join(message.split())
-        own = {STARTS: STARTED[server], DIES: DIED[server]}
-        for words in (own.get(word, word) for word in bad.instead.get(server, bad.words)):
+        own = {STARTS: SERVERS[server].starts, DIES: SERVERS[server].dies}
+        for words in (own.get(word, word) for word in bad.instead.get(SERVERS[server].runtime, bad.words)):
             assert any(word in unfolded for word in words.split("|")), f"{words} is not in:\n{message}"
         assert f"Still serving: {here.live} (" in message
         assert f"No visitor saw {refused['release']}." in message

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.tests.support import crowd, deploying, outcome
 
 REDEPLOYS = 10
@@ -50,7 +51,7 @@ def test_the_same_again_does_nothing(make: deploying.Make, found: dict[str, depl
 
 def test_a_move_from_another_server_and_back(make: deploying.Make, server: str) -> None:
     """To Gunicorn and back by a rollback, then there again by a deploy and back by another; Gunicorn itself, to uWSGI."""
-    other = "uwsgi" if server == "gunicorn" else "gunicorn"
+    other = next(name for name in SERVERS if name != server)
     deploy(make("120"))
     with crowd.visiting("localhost", tls=False) as loads:
         deploy(make("121", server=other))

@@ -113,6 +113,7 @@ class Request:
     :param files: rendered files: ``serve/...`` go in the release, ``units/...`` to systemd.
     :param runtime: what the release's code runs in: ``virtualenv`` or ``image``.
     :param server_packages: requirements that the server adds.
+    :param noise: what servers say of themselves that only means that something else went wrong.
     :param drain_seconds: how long an instance may take to finish what is in flight.
     :param artifact: the packed source on the host, None where the release is staged already.
     :param held_back: whether the controller has the packed source and did not send it.
@@ -128,6 +129,7 @@ class Request:
     files: dict[str, str] = field(default_factory=dict)
     runtime: str = "virtualenv"
     server_packages: list[str] = field(default_factory=list)
+    noise: list[str] = field(default_factory=list)
     drain_seconds: int = 30
     artifact: str | None = None
     held_back: bool = False
@@ -535,9 +537,11 @@ class Engine:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             runtime.ended(release)
-            raise DeployError(step, f"{failed}: no end after {limit} s", cause(output.splitlines())) from None
+            raise DeployError(
+                step, f"{failed}: no end after {limit} s", cause(output.splitlines(), noise=self.request.noise)
+            ) from None
         if process.returncode != 0:
-            raise DeployError(step, failed, cause(output.splitlines()))
+            raise DeployError(step, failed, cause(output.splitlines(), noise=self.request.noise))
 
     def _start(self, release: str) -> float:
         """Start a release's instance and return by when, on the monotonic clock, it must have proved healthy."""
@@ -826,7 +830,7 @@ class Engine:
         if error.said:
             lines += ["It said:", indented(error.said)]
         if journal:
-            lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES))]
+            lines += ["The last of its journal:", indented(cause(journal, JOURNAL_LINES, self.request.noise))]
         lines += [f"Note: {note}." for note in self.notes]
         again = DEPLOY if live else FIRST
         if not live:

@@ -8,9 +8,6 @@ from collections.abc import Iterable, Sequence
 
 _TRACEBACK = "Traceback (most recent call last):"
 
-#: With these a server says that something else went wrong, which it told before.
-_CONSEQUENCES = ("gunicorn.errors.HaltServer",)
-
 #: What Python writes between two tracebacks that belong together.
 _LINKS = (
     "During handling of the above exception, another exception occurred:",
@@ -21,13 +18,14 @@ _LINKS = (
 _SHORTEST_HIDDEN = 4
 
 
-def cause(lines: Sequence[str], most: int = 12) -> list[str]:
+def cause(lines: Sequence[str], most: int = 12, noise: Sequence[str] = ()) -> list[str]:
     """Return the end of the last traceback in an app's output, or its last lines where there is none.
 
     :param most: how many lines at the most.
+    :param noise: with these a server begins to say that something else went wrong, which it told before.
     """
     tracebacks = [_traceback(lines, index) for index, line in enumerate(lines) if _TRACEBACK in line]
-    telling = [block for block in tracebacks if not block[-1].startswith(_CONSEQUENCES)]
+    telling = [block for block in tracebacks if not block[-1].startswith(tuple(noise))]
     if not telling:
         passed_over = {line for block in tracebacks for line in block}.union(_LINKS)
         return [line for line in lines if line.strip() and line not in passed_over][-most:]

@@ -6,13 +6,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.nginx.certificates import SELF_SIGNED
 from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import SITES
 from ansible_collections.flaskops.server.plugins.module_utils.nginx.text import is_address
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field, Schema, check, unwritable
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
+    Field,
+    MistakesError,
+    Schema,
+    check_list,
+    unwritable,
+    used_twice,
+)
 
 _SERVER = r"(unix:/[^\s;{}\"'$]+|\[[0-9A-Fa-f:.]+\]:\d{1,5}|[A-Za-z0-9_.-]+:\d{1,5})( [a-z_]+(=[^\s;{}\"']+)?)*"
 
@@ -283,15 +290,10 @@ SITE = Schema(
 )
 
 
-class SitesError(Exception):
-    """The sites are wrong; the message lists every mistake with its path."""
+class SitesError(MistakesError):
+    """The sites are wrong."""
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = list(mistakes)
-        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(
-            f"{count} in the sites, nothing was touched:\n" + "\n".join(f"  - {one}" for one in self.mistakes)
-        )
+    where = "the sites"
 
 
 def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]:
@@ -303,15 +305,7 @@ def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]
 
     :raises SitesError: with all mistakes of all sites.
     """
-    if not isinstance(given, (list, tuple)):
-        raise SitesError([f"{path}: expected a list of sites"])
-    sites: list[dict[str, Any]] = []
-    mistakes: list[str] = []
-    for index, item in enumerate(given):
-        site, wrong = check(SITE, item, f"{path}[{index}]")
-        mistakes += wrong
-        sites.append(site)
-    mistakes += _between(sites, path)
+    sites, mistakes = check_list(SITE, given, path, "sites", _between)
     if mistakes:
         raise SitesError(mistakes)
     return [_complete(site) for site in sites]
@@ -363,34 +357,26 @@ def _is_default(site: Mapping[str, Any]) -> bool:
 
 
 def _between(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
-    mistakes = []
-    seen: dict[tuple[str, str], int] = {}
-    defaults = []
-    for index, site in enumerate(sites):
-        keys = []
-        if isinstance(site.get("name"), str):
-            keys.append(("name", "name", slug(site["name"])))
-        if site.get("state") == "present":
-            names = site.get("server_names")
-            names = names if isinstance(names, list) else []
-            keys += [
-                ("host", f"server_names[{position}]", name.lower())
-                for position, name in enumerate(names)
-                if isinstance(name, str)
-            ]
-            if _is_default(site):
-                defaults.append(index)
-        for kind, where, value in keys:
-            first = seen.setdefault((kind, value), index)
-            if first != index:
-                other = sites[first].get("name")
-                mistakes.append(f"{path}[{index}].{where}: used by {path}[{first}] ({other}) too")
+    mistakes = [
+        f"{path}[{index}].{where}: used by {path}[{first}] ({sites[first].get('name')}) too"
+        for index, where, first in used_twice(map(_uses, sites))
+    ]
+    defaults = [index for index, site in enumerate(sites) if site.get("state") == "present" and _is_default(site)]
     mistakes += [
         f"{path}[{index}] ({sites[index].get('name')}): is a default server, as {path}[{defaults[0]}] "
         f"({sites[defaults[0]].get('name')}) is; give one of them server_names"
         for index in defaults[1:]
     ]
     return mistakes
+
+
+def _uses(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if isinstance(site.get("name"), str):
+        yield "name", "name", slug(site["name"])
+    names = site.get("server_names")
+    for position, name in enumerate(names if isinstance(names, list) and site.get("state") == "present" else []):
+        if isinstance(name, str):
+            yield "host", f"server_names[{position}]", name.lower()
 
 
 def slug(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import ALL
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import ALL
 
 
 class ChoiceError(Exception):

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import gunicorn
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.base import Server
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field
 
 #: Options of `podman run` and `docker run` that both know (podman-run(1); docs.docker.com, "docker container run").
 SETTINGS = frozenset(
@@ -64,21 +66,10 @@ _ULIMITS = {f"Limit{name}": name.lower() for name in "CORE CPU DATA FSIZE MEMLOC
 _SUFFIXES = "KMGTPE"
 
 
-def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
-    """Return what is wrong with the settings an app passes through, one sentence each."""
-    found = []
-    for name in settings:
-        if name in RESERVED:
-            found.append(f"{path}.{name}: cannot be set here, {RESERVED[name]}")
-        elif name not in SETTINGS:
-            found.append(f"{path}.{name}: not an option of podman run and docker run{nearest(name, sorted(SETTINGS))}")
-        elif name == STOP_TIMEOUT:
-            # systemd and the drain wait for as long.
-            if type(settings[name]) is not int or settings[name] < 0:
-                found.append(f"{path}.{name}: expected a whole number of seconds")
-        elif not _is_writable(settings[name]):
-            found.append(f"{path}.{name}: expected a text, a number, true or false, or a list of them")
-    return found
+def _value_mistake(_: str, value: Any) -> str | None:
+    if _is_writable(value):
+        return None
+    return "expected a text, a number, true or false, or a list of them"
 
 
 def _is_writable(value: Any) -> bool:
@@ -134,3 +125,21 @@ NO_LIMITS: Mapping[str, str] = {"LimitAS": "MemoryMax", "Nice": "CPUWeight"}
 def slice_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
     """Return the limits that systemd keeps for a slice (systemd.resource-control(5))."""
     return {name: value for name, value in limits.items() if name not in (*_ULIMITS, *NO_LIMITS, "OOMScoreAdjust")}
+
+
+SERVER = Server(
+    name="container",
+    options=Field("dict", "Any option of `podman run` and `docker run`, by its long name.", default={}),
+    # An image that is built here runs the app under Gunicorn.
+    packages=gunicorn.PACKAGES,
+    runtime="image",
+    settings=sorted(SETTINGS),
+    one_setting="an option of podman run and docker run",
+    reserved=RESERVED,
+    value_mistake=_value_mistake,
+    graceful_setting=STOP_TIMEOUT,
+    no_limits={name: f"a container has no such limit, use {instead}" for name, instead in NO_LIMITS.items()},
+    noise=gunicorn.NOISE,
+    starts=gunicorn.STARTS,
+    dies=gunicorn.DIES,
+)

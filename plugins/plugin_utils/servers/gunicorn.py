@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.base import Server
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field
+
+PACKAGES = ("gunicorn==27.0.1",)
 
 #: Every setting of Gunicorn 27 that YAML can express (https://docs.gunicorn.org/en/stable/settings.html);
 #: a unit test holds this list together with the installed Gunicorn.
@@ -61,19 +63,22 @@ HOOKS = frozenset(
     """.split()
 )
 
+#: Its arbiter ends with this when a worker could not start, and the worker has said why.
+NOISE = ("gunicorn.errors.HaltServer",)
+#: What it logs when it starts a worker, and when one has died.
+STARTS, DIES = "Booting worker", "exited with code 70"
 
-def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
-    """Return what is wrong with the settings an app passes through, one sentence each."""
-    found = []
-    for name in settings:
-        if name in RESERVED:
-            found.append(f"{path}.{name}: cannot be set here, {RESERVED[name]}")
-        elif name in HOOKS:
-            found.append(f"{path}.{name}: a Python function, which YAML cannot express")
-        elif name not in SETTINGS:
-            known = [*sorted(SETTINGS)]
-            found.append(f"{path}.{name}: not a setting of Gunicorn{nearest(name, known)}")
-        elif name == "graceful_timeout" and type(settings[name]) is not int:
-            # systemd and the drain wait for as long.
-            found.append(f"{path}.{name}: expected a whole number of seconds")
-    return found
+SERVER = Server(
+    name="gunicorn",
+    # They are written as Python, which can say any text.
+    options=Field("dict", "Any setting of Gunicorn, by its own name.", default={}, multiline=True),
+    packages=PACKAGES,
+    settings=sorted(SETTINGS),
+    one_setting="a setting of Gunicorn",
+    reserved=RESERVED,
+    hooks=HOOKS,
+    graceful_setting="graceful_timeout",
+    noise=NOISE,
+    starts=STARTS,
+    dies=DIES,
+)

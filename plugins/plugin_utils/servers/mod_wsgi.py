@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest, unwritable
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.base import Server
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field, unwritable
 
 #: Every option of WSGIDaemonProcess in mod_wsgi 5.0
 #: (https://modwsgi.readthedocs.io/en/master/configuration-directives/WSGIDaemonProcess.html).
@@ -105,43 +106,17 @@ RESERVED: Mapping[str, str] = {
     "WSGIScriptReloading": "a release never changes; deploy a new one",
 }
 
-#: What systemd and the drain wait for.
-GRACEFUL = "GracefulShutdownTimeout"
 
-
-def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
-    """Return what is wrong with the settings an app passes through, one sentence each."""
-    found = []
-    for name, value in settings.items():
-        where = f"{path}.{name}"
-        if name in RESERVED:
-            found.append(f"{where}: cannot be set here, {RESERVED[name]}")
-        elif name in OPTIONS:
-            found += _of_option(value, where)
-        elif name in DIRECTIVES:
-            found += _of_directive(name, value, where)
-        else:
-            known = [*sorted(OPTIONS), *sorted(DIRECTIVES)]
-            found.append(f"{where}: not an option of WSGIDaemonProcess or a directive of httpd{nearest(name, known)}")
-    return found
-
-
-def _of_option(value: Any, where: str) -> list[str]:
-    if _is_number(value):
-        return []
-    # It is written in double quotes.
-    if isinstance(value, str) and _is_one_line(value) and '"' not in value:
-        return []
-    return [f"{where}: expected a number, or a text of one line without double quotes"]
-
-
-def _of_directive(name: str, value: Any, where: str) -> list[str]:
-    if name == GRACEFUL:
-        return [] if type(value) is int and value >= 0 else [f"{where}: expected a whole number of seconds"]
+def _value_mistake(name: str, value: Any) -> str | None:
+    if name in OPTIONS:
+        # It is written in double quotes.
+        if _is_number(value) or (_is_one_line(value) and '"' not in value):
+            return None
+        return "expected a number, or a text of one line without double quotes"
     values = value if isinstance(value, (list, tuple)) else [value]
     if all(_is_number(item) or isinstance(item, bool) or _is_one_line(item) for item in values):
-        return []
-    return [f"{where}: expected a number, true, false, a text of one line, or a list of them"]
+        return None
+    return "expected a number, true, false, a text of one line, or a list of them"
 
 
 def _is_number(value: Any) -> bool:
@@ -151,3 +126,17 @@ def _is_number(value: Any) -> bool:
 def _is_one_line(value: Any) -> bool:
     # A backslash at the end would take the next line with it.
     return isinstance(value, str) and not unwritable(value) and not value.endswith("\\")
+
+
+SERVER = Server(
+    name="mod_wsgi",
+    options=Field("dict", "Any option of `WSGIDaemonProcess`, and any directive of httpd.", default={}),
+    packages=("mod_wsgi==5.0.2",),
+    settings=(*sorted(OPTIONS), *sorted(DIRECTIVES)),
+    one_setting="an option of WSGIDaemonProcess or a directive of httpd",
+    reserved=RESERVED,
+    value_mistake=_value_mistake,
+    graceful_setting="GracefulShutdownTimeout",
+    starts="resuming normal operations",
+    # That a worker has died is not always the last that httpd says.
+)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest, unwritable
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.base import Server
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field, unwritable
 
 #: Every option of pyuwsgi 2.0.30 that an app may set, as `uwsgi --help` prints them; a unit test holds this list
 #: together with the pinned version.
@@ -169,23 +170,27 @@ _RESERVED: Mapping[str, str] = {
 RESERVED: Mapping[str, str] = {name: reason for reason, names in _RESERVED.items() for name in names.split()}
 
 
-def mistakes(settings: Mapping[str, Any], path: str) -> list[str]:
-    """Return what is wrong with the settings an app passes through, one sentence each."""
-    found = []
-    for name, value in settings.items():
-        if name in RESERVED:
-            found.append(f"{path}.{name}: cannot be set here, {RESERVED[name]}")
-        elif name not in SETTINGS:
-            found.append(f"{path}.{name}: not an option of uWSGI{nearest(name, sorted(SETTINGS))}")
-        elif name == "worker-reload-mercy" and type(value) is not int:
-            # systemd and the drain wait for as long.
-            found.append(f"{path}.{name}: expected a whole number of seconds")
-        elif not _is_writable(value):
-            found.append(f"{path}.{name}: expected a text of one line, a number, true or false, or a list of them")
-    return found
+def _value_mistake(_: str, value: Any) -> str | None:
+    if _is_writable(value):
+        return None
+    return "expected a text of one line, a number, true or false, or a list of them"
 
 
 def _is_writable(value: Any) -> bool:
     """Whether a value can be said in uWSGI's configuration file."""
     values = value if isinstance(value, list) else [value]
     return all(isinstance(one, (str, int, float)) and not unwritable(str(one)) for one in values)
+
+
+SERVER = Server(
+    name="uwsgi",
+    options=Field("dict", "Any option of uWSGI, by its own name.", default={}),
+    packages=("pyuwsgi==2.0.30.post1",),
+    settings=sorted(SETTINGS),
+    one_setting="an option of uWSGI",
+    reserved=RESERVED,
+    value_mistake=_value_mistake,
+    graceful_setting="worker-reload-mercy",
+    starts="spawned uWSGI worker",
+    dies="DAMN ! worker",
+)

@@ -25,7 +25,7 @@ import copy
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -51,6 +51,8 @@ class Field:
     :param doc: what it is, for the generated documentation.
     :param default: the value where none is given; None means "not set".
     :param choices: the only values allowed (for strings, where the kind is ``int|str``: the only strings).
+    :param planned: whether nothing serves it yet: saying so beats accepting and ignoring it.
+    :param planned_choices: those of the choices that nothing serves yet.
     :param pattern: a regular expression that a string must match as a whole.
     :param fields: the keys of a dict, none beside them.
     :param values: what each value of an open dict must be.
@@ -66,6 +68,8 @@ class Field:
     default: Any = None
     required: bool = False
     choices: tuple[Any, ...] = ()
+    planned: bool = False
+    planned_choices: tuple[Any, ...] = ()
     pattern: str = ""
     minimum: float | None = None
     maximum: float | None = None
@@ -113,7 +117,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     if close:
         return f", did you mean {close[0]}?"
-    return f"; known: {', '.join(known)}" if len(known) <= 30 else ""
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 30 else ""
 
 
 def unwritable(text: str, multiline: bool = False) -> str | None:
@@ -152,8 +156,60 @@ def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[s
     for rule in schema.rules if checked else ():
         with contextlib.suppress(_MistakenError):
             mistakes.extend(rule(_Sound(checked, wrong), path))
+    sound = {name: field for name, field in schema.fields.items() if name not in wrong}
+    mistakes.extend(_planned(sound, checked, path))
     # Two rules can find the same.
     return checked, list(dict.fromkeys(mistakes))
+
+
+def check_list(
+    schema: Schema,
+    given: Any,
+    path: str,
+    things: str,
+    between: Callable[[list[dict[str, Any]], str], list[str]],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Check a list of dicts against a schema.
+
+    :param things: what they are, for the message where there is no list.
+    :param between: takes the checked dicts and the path, and returns what is wrong between them.
+    :returns: the dicts with every default filled in, and the mistakes of all.
+    """
+    if not isinstance(given, (list, tuple)):
+        return [], [f"{path}: expected a list of {things}"]
+    items, mistakes = [], []
+    for index, item in enumerate(given):
+        checked, wrong = check(schema, item, f"{path}[{index}]")
+        items.append(checked)
+        mistakes += wrong
+    return items, mistakes + between(items, path)
+
+
+def used_twice(uses: Iterable[Iterable[tuple[str, str, str]]]) -> Iterator[tuple[int, str, int]]:
+    """Find what only one item of a list may use.
+
+    :param uses: of each item: the kind of what it uses, where it says so, and what it is.
+    :returns: the index of the item, where it says so, and the index of the one that was first.
+    """
+    seen: dict[tuple[str, str], int] = {}
+    for index, used in enumerate(uses):
+        for kind, where, value in used:
+            first = seen.setdefault((kind, value), index)
+            if first != index:
+                yield index, where, first
+
+
+class MistakesError(Exception):
+    """What was given is wrong; the message lists every mistake with its path."""
+
+    #: What the mistakes are in.
+    where: str
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = list(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        listed = "\n".join(f"  - {mistake}" for mistake in self.mistakes)
+        super().__init__(f"{count} in {self.where}, nothing was touched:\n{listed}")
 
 
 class _MistakenError(Exception):
@@ -249,6 +305,19 @@ def _undescribed(value: Any, path: str, multiline: bool, mistakes: list[str]) ->
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             _undescribed(item, f"{path}[{index}]", multiline, mistakes)
+
+
+def _planned(fields: Mapping[str, Field], checked: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Return what is asked for of that which nothing serves yet."""
+    for name, field in fields.items():
+        value, where = checked.get(name), f"{path}.{name}"
+        if field.planned and value:
+            yield f"{where}: not available in this version"
+        elif isinstance(value, Mapping) and field.fields is not None:
+            yield from _planned(field.fields, value, where)
+        elif isinstance(value, str) and value in field.planned_choices:
+            *others, last = (str(choice) for choice in field.choices if choice not in field.planned_choices)
+            yield f"{where}: {value} is not available in this version, use {', '.join(others)} or {last}"
 
 
 def _below(path: str, key: Any) -> str:

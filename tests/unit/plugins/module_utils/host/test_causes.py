@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.host.causes import cause, hide, indented
 
 VENV = "/srv/shop/releases/abc/venv/lib/python3.11/site-packages"
+NOISE = ("gunicorn.errors.HaltServer",)
 BEGIN = "Traceback (most recent call last):"
 
 START = """\
@@ -96,7 +97,7 @@ CUT = [BEGIN, "  ..."]
     ],
 )
 def test_the_end_of_the_last_traceback_that_tells_something(journal: str, last: str) -> None:
-    found = cause(journal.splitlines())
+    found = cause(journal.splitlines(), noise=NOISE)
     assert len(found) == 12 and found[:2] == CUT
     assert found[-last.count("\n") :] == last.splitlines()
 
@@ -114,7 +115,7 @@ def test_the_end_of_the_last_traceback_that_tells_something(journal: str, last: 
     ],
 )
 def test_the_last_lines_otherwise(journal: str, most: int, found: list[str]) -> None:
-    assert cause(journal.splitlines(), most) == found
+    assert cause(journal.splitlines(), most, NOISE) == found
 
 
 @pytest.mark.parametrize(

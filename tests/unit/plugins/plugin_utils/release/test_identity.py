@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import PYTHON, resolve_one
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import resolve_one
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import PYTHON
 
 SECRET = "hunter2-hunter2"
 COST = dict(identity.SCRYPT_COST)

@@ -22,7 +22,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates 
     render_tree,
     role_variables,
 )
-from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import resolve_one
 
 HOME = "/srv/shop/releases/%i"
@@ -113,6 +113,7 @@ def test_a_value_of_the_inventory_may_be_a_template() -> None:
 # -- every server ------------------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, dict[str, Any]] = {
+    **{name: {server.graceful_setting: 40} for name, server in SERVERS.items()},
     "gunicorn": {"timeout": 5, "graceful_timeout": 40},
     "uwsgi": {"harakiri": 5, "worker-reload-mercy": 40, "env": ["A=1", "B=2"], "lazy-apps": True},
     "mod_wsgi": {"request-timeout": 5, "GracefulShutdownTimeout": 40, "ErrorDocument": ["503 a", "404 b"]},

@@ -11,13 +11,13 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.servers.container 
     DEFAULTS,
     NO_LIMITS,
     RESERVED,
+    SERVER,
     SETTINGS,
     STOP_TIMEOUT,
-    mistakes,
     options,
     slice_limits,
 )
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import LIMITS
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.rules import LIMITS
 
 #: Limits that a container has in other words, and one that it has not.
 NOT_OF_A_SLICE = {name for name in LIMITS if name.startswith("Limit")} | {"OOMScoreAdjust", "Nice"}
@@ -31,7 +31,7 @@ def test_an_option_is_either_free_or_reserved() -> None:
 def test_what_is_wrong_with_settings() -> None:
     given = {"memory": "1g", "user": "root", "netwrok": "host", "zzzzz": 1, "label": {"a": "b"}, "init": True}
     unknown = "not an option of podman run and docker run"
-    assert mistakes(given, "c") == [
+    assert SERVER.mistakes(given, "c") == [
         "c.user: cannot be set here, the app's own user is used",
         f"c.netwrok: {unknown}, did you mean network?",
         f"c.zzzzz: {unknown}",
@@ -41,12 +41,12 @@ def test_what_is_wrong_with_settings() -> None:
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_what_is_reserved_says_what_to_do_instead(name: str) -> None:
-    assert mistakes({name: "x"}, "c") == [f"c.{name}: cannot be set here, {RESERVED[name]}"]
+    assert SERVER.mistakes({name: "x"}, "c") == [f"c.{name}: cannot be set here, {RESERVED[name]}"]
 
 
 @pytest.mark.parametrize("value", ["7", 7.5, True, -1, [7], None])
 def test_the_time_to_stop_is_a_number(value: object) -> None:
-    assert mistakes({STOP_TIMEOUT: value}, "c") == [f"c.{STOP_TIMEOUT}: expected a whole number of seconds"]
+    assert SERVER.mistakes({STOP_TIMEOUT: value}, "c") == [f"c.{STOP_TIMEOUT}: expected a whole number of seconds"]
 
 
 def run_with(container: dict[str, Any] | None = None, limits: dict[str, Any] | None = None) -> list[str]:

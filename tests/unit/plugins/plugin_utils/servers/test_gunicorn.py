@@ -12,10 +12,9 @@ import gunicorn.config
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers.gunicorn import (
     HOOKS,
     RESERVED,
+    SERVER,
     SETTINGS,
-    mistakes,
 )
-from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
 
 ROLES = Path(__file__).resolve().parents[5] / "roles"
 
@@ -30,12 +29,12 @@ def test_the_settings_are_those_of_gunicorn() -> None:
 
 
 def test_the_version_is_the_one_that_is_deployed() -> None:
-    assert SERVERS["gunicorn"].packages == (f"gunicorn=={gunicorn.__version__}",)
+    assert SERVER.packages == (f"gunicorn=={gunicorn.__version__}",)
 
 
 def test_what_is_wrong_with_settings() -> None:
     given = {"timeout": 5, "bind": "x", "on_exit": "f", "tiemout": 5, "zzzzz": 1, "graceful_timeout": True}
-    assert mistakes(given, "g") == [
+    assert SERVER.mistakes(given, "g") == [
         "g.bind: cannot be set here, the socket belongs to the release: nginx and the health proof find it there",
         "g.on_exit: a Python function, which YAML cannot express",
         "g.tiemout: not a setting of Gunicorn, did you mean timeout?",
@@ -51,5 +50,4 @@ def test_the_configuration_sets_what_gunicorn_knows() -> None:
 
 
 def test_how_long_an_instance_may_take_to_end() -> None:
-    server = SERVERS["gunicorn"]
-    assert (server.drain_seconds({}), server.drain_seconds({"graceful_timeout": 90})) == (25, 90)
+    assert (SERVER.drain_seconds({}), SERVER.drain_seconds({"graceful_timeout": 90})) == (25, 90)

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.flaskops.server.plugins.plugin_utils.servers.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.plugin_utils.servers.uwsgi import RESERVED, SETTINGS, mistakes
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers.uwsgi import RESERVED, SERVER, SETTINGS
 
 ROLE = Path(__file__).resolve().parents[5] / "roles" / "uwsgi"
 
@@ -29,7 +28,7 @@ def installed() -> str | None:
 
 @pytest.mark.skipif(installed() is None, reason="pyuwsgi is not installed here")
 def test_the_settings_are_those_of_uwsgi() -> None:
-    assert SERVERS["uwsgi"].packages == (f"pyuwsgi=={installed()}",)
+    assert SERVER.packages == (f"pyuwsgi=={installed()}",)
     command = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     known = set(re.findall(r"^ +(?:-\S\|)?--(\S+)", said, re.MULTILINE))
@@ -61,7 +60,7 @@ def test_what_is_wrong_with_settings() -> None:
         "cron": {"a": 1},
     }
     line = "expected a text of one line, a number, true or false, or a list of them"
-    assert mistakes(given, "u") == [
+    assert SERVER.mistakes(given, "u") == [
         "u.http-socket: cannot be set here, the socket belongs to the release: nginx and the health proof find it "
         "there, and two releases run side by side while one is proved",
         "u.stats-server: cannot be set here, every release has its own, /run/APP/RELEASE/stats.sock",
@@ -75,5 +74,4 @@ def test_what_is_wrong_with_settings() -> None:
 
 
 def test_how_long_an_instance_may_take_to_end() -> None:
-    server = SERVERS["uwsgi"]
-    assert (server.drain_seconds({}), server.drain_seconds({"worker-reload-mercy": 90})) == (25, 90)
+    assert (SERVER.drain_seconds({}), SERVER.drain_seconds({"worker-reload-mercy": 90})) == (25, 90)

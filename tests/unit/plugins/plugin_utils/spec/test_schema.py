@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field, Schema, check, nearest
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
+    Field,
+    MistakesError,
+    Schema,
+    check,
+    check_list,
+    nearest,
+    used_twice,
+)
 
 SECRET = "hunter2-hunter2"
 
@@ -163,3 +171,53 @@ def test_what_is_given_wins_and_the_rest_is_default() -> None:
 )
 def test_nearest(word: Any, known: list[str], words: str) -> None:
     assert nearest(word, known) == words
+
+
+PLANNED = Schema(
+    {
+        "watch": Field("dict", "Later.", planned=True, fields={"seconds": Field("int", "Seconds.", default=60)}),
+        "checks": Field("dict", "Some.", default={}, fields={"audit": Field("bool", "Later.", planned=True)}),
+        "mode": Field("str", "One later.", default="a", choices=("later", "a", "b", "c"), planned_choices=("later",)),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, []),
+        ({"watch": None, "checks": {"audit": False}, "mode": "b"}, []),
+        ({"watch": {}}, ["p.watch: not available in this version"]),
+        ({"checks": {"audit": True}}, ["p.checks.audit: not available in this version"]),
+        ({"mode": "later"}, ["p.mode: later is not available in this version, use a, b or c"]),
+        # What is wrong in it comes first.
+        ({"watch": {"seconds": "x"}}, ["p.watch.seconds: expected a whole number, got a string"]),
+    ],
+)
+def test_what_nothing_serves_yet_is_said(given: dict[str, Any], found: list[str]) -> None:
+    assert check(PLANNED, given, "p")[1] == found
+
+
+def test_a_list_is_checked_item_by_item_and_then_between_them() -> None:
+    def between(items: Sequence[Mapping[str, Any]], path: str) -> list[str]:
+        uses = [[("name", "name", item["name"]), ("mode", "mode", item["mode"] or "")] for item in items]
+        return [f"{path}[{index}].{where}: as {path}[{first}]" for index, where, first in used_twice(uses)]
+
+    sites, found = check_list(SITE, [{"name": "a", "mode": "none"}, {"name": "b"}], "sites", "sites", between)
+    assert ([site["listen"] for site in sites], found) == ([[80], [80]], [])
+    assert check_list(SITE, [{"name": "a", "on": 1}, {"name": "b"}, {"name": "a"}], "sites", "sites", between)[1] == [
+        "sites[0].on: expected true or false, got a whole number",
+        "sites[1].mode: as sites[0]",
+        "sites[2].name: as sites[0]",
+        "sites[2].mode: as sites[0]",
+    ]
+    for wrong in (None, {}, "a"):
+        assert check_list(SITE, wrong, "sites", "places", between) == ([], ["sites: expected a list of places"])
+
+
+def test_an_error_lists_every_mistake() -> None:
+    class ThingsError(MistakesError):
+        where = "the things"
+
+    assert str(ThingsError(["a: b"])) == "1 mistake in the things, nothing was touched:\n  - a: b"
+    assert str(ThingsError(["a: b", "c: d"])) == "2 mistakes in the things, nothing was touched:\n  - a: b\n  - c: d"

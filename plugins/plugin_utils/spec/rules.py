@@ -1,0 +1,140 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is refused of an app whose keys are right each by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.from_apps import sites_of_apps
+from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import SITE, SitesError
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import TLS
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import check, nearest
+
+#: What an app can be built from.
+SOURCES = ("path", "git", "archive", "package", "image")
+
+#: systemd's resource limits (systemd.resource-control(5), systemd.exec(5)); everything else of [Service] goes in ``unit``.
+LIMITS = (
+    "AllowedCPUs CPUQuota CPUWeight IOReadBandwidthMax IOWeight IOWriteBandwidthMax LimitAS LimitCORE LimitCPU LimitDATA "
+    "LimitFSIZE LimitMEMLOCK LimitNOFILE LimitNPROC LimitRSS LimitSTACK MemoryHigh MemoryLow MemoryMax MemoryMin "
+    "MemorySwapMax Nice OOMScoreAdjust TasksMax"
+).split()
+
+#: Values of [Service] that the release's contract rests on.
+RESERVED_DIRECTIVES: Mapping[str, str] = {
+    "ExecStart": "the server's start is the server's; see its own dict of settings",
+    "Type": "the server says when it has started",
+    "User": "the app's own user is used",
+    "Group": "the app's own group is used",
+    "RuntimeDirectory": "the instance's socket lives there",
+    "WorkingDirectory": "the release's code",
+}
+
+
+def _source(app: Mapping[str, Any], path: str) -> list[str]:
+    source = app["source"]
+    given = [kind for kind in SOURCES if source[kind]]
+    mistakes = []
+    if len(given) != 1:
+        listed = f"got {' and '.join(given)}" if given else "got none"
+        mistakes.append(f"{path}.source: expected exactly one of {', '.join(SOURCES)}, {listed}")
+    for option, needs in (("version", "git"), ("checksum", "archive")):
+        if source[option] and not source[needs]:
+            mistakes.append(f"{path}.source.{option}: goes with {needs}")
+    if source["archive"] and "://" in source["archive"] and not source["checksum"]:
+        mistakes.append(
+            f"{path}.source.checksum: missing, expected sha256:... because the archive is fetched from a URL"
+        )
+    return mistakes
+
+
+def _image(app: Mapping[str, Any], path: str) -> list[str]:
+    running = [name for name, server in SERVERS.items() if server.runtime == "image"]
+    if not app["source"]["image"] or app["server"] in running:
+        return []
+    return [f"{path}.server: expected {' or '.join(running)} because source.image is given, got {app['server']}"]
+
+
+def _callable(app: Mapping[str, Any], path: str) -> list[str]:
+    if app["wsgi"] or app["source"]["image"]:
+        return []
+    return [f"{path}.wsgi: missing, expected module:callable or a factory call such as shop:create_app()"]
+
+
+def _settings(server: str, app: Mapping[str, Any], path: str) -> list[str]:
+    return SERVERS[server].mistakes(app[server], f"{path}.{server}")
+
+
+def _limits(app: Mapping[str, Any], path: str) -> list[str]:
+    return [
+        f"{path}.limits.{name}: not a resource limit of systemd{nearest(name, LIMITS)}"
+        for name in app["limits"]
+        if name not in LIMITS
+    ]
+
+
+def _limits_of_server(app: Mapping[str, Any], path: str) -> list[str]:
+    refused = SERVERS[app["server"]].no_limits
+    return [f"{path}.limits.{name}: {refused[name]}" for name in app["limits"] if name in refused]
+
+
+def _unit(app: Mapping[str, Any], path: str) -> list[str]:
+    return [
+        f"{path}.unit.{name}: cannot be set here, {RESERVED_DIRECTIVES[name]}"
+        for name in app["unit"]
+        if name in RESERVED_DIRECTIVES
+    ]
+
+
+def _tls(app: Mapping[str, Any], path: str) -> list[str]:
+    tls = app["tls"]
+    if tls["mode"] == "files":
+        return [
+            f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]
+        ]
+    return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
+
+
+def _site(app: Mapping[str, Any], path: str) -> list[str]:
+    """What the role nginx would refuse once the release is live."""
+    try:
+        [site] = sites_of_apps([app])
+    except SitesError as error:
+        return [f"{path}.static: {mistake.removeprefix('flask_apps: ')}" for mistake in error.mistakes]
+    if site["tls"]["mode"] in TLS["mode"].planned_choices:
+        # It is refused by itself.
+        site["tls"] = {"mode": "none"}
+    mistakes = []
+    for mistake in check(SITE, site, path)[1]:
+        where, _, wrong = mistake.removeprefix(path).partition(": ")
+        where = re.sub(r"\.paths\b.*$", ".path", where.replace(".server_names", ".domains"))
+        if where.split(".")[1].split("[")[0] not in ("domains", "static", "tls"):
+            where = f".nginx{where}"
+        mistakes.append(f"{path}{where}: {wrong}")
+    return list(dict.fromkeys(mistakes))
+
+
+def _variables(app: Mapping[str, Any], path: str) -> list[str]:
+    twice = sorted(set(app["env"]) & set(app["secrets"]))
+    return [f"{path}.secrets.{name}: is in env too" for name in twice]
+
+
+#: One rule for each thing: a rule is left out where a key that it reads has a mistake already.
+RULES: tuple[Callable[[Mapping[str, Any], str], list[str]], ...] = (
+    _source,
+    _image,
+    _callable,
+    # Those of other servers too: an app may move, and back.
+    *(partial(_settings, server) for server in SERVERS),
+    _limits,
+    _limits_of_server,
+    _unit,
+    _tls,
+    _site,
+    _variables,
+)
