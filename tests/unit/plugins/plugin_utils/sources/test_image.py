@@ -20,9 +20,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image_sources as images
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.artifact import SourceError
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image_sources import (
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image as images
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image import (
     Reference,
     archive_of,
     digest_of,
