@@ -23,7 +23,6 @@ EXCLUDED_NAMES = frozenset(
         "node_modules",
     }
 )
-
 EXCLUDED_SUFFIXES = (".pyc", ".pyo", ".egg-info")
 
 

@@ -28,17 +28,14 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.sources.exclude im
 # content, and changes with the content. With one constant time, a change that keeps the size would answer 304 Not
 # Modified with the old page; with real times, every deploy and every host would have an ETag of its own.
 _MTIME_FIRST = 315_532_800  # 1980-01-01
-
 _MTIME_RANGE = 40 * 365 * 86_400
 
 _LARGE = 16 * 1024 * 1024  # bytes; larger files are streamed, not read at once
-
 _KEEP_ARTIFACTS = 30 * 86_400  # seconds that an unused tarball stays in the cache
 
 # What Git LFS puts in a file's place (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md): short lines of key and
 # value, the version first, the content's digest among them. The other versions are those from before its release.
 _POINTER_BYTES = 1024
-
 _POINTER = re.compile(
     rb"version (?:https://git-lfs\.github\.com/spec/v1|https://hawser\.github\.com/spec/v1|http://git-media\.io/v/2)\r?\n"
     rb"(?:[a-z0-9.-]+ [^\r\n]*\r?\n)*?oid sha256:[0-9a-f]+(?:\r?\n[a-z0-9.-]+ [^\r\n]*)*(?:\r?\n)?"
