@@ -26,8 +26,8 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates 
 from ansible_collections.flaskops.server.plugins.plugin_utils.run import run
 from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image_sources
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.artifact import Artifact, SourceError, build
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
 
 #: What a task can say; the module's other options are filled in here.
 OPTIONS = ("app", "state", "release")
@@ -164,36 +164,18 @@ class ActionModule(ActionBase):
         return bool(self._low_level_execute_command(f"test -f {shlex.quote(str(facts))}")["rc"] == 0)
 
     def _artifact(self, app: dict[str, Any], variables: dict[str, Any]) -> Artifact:
-        """Return the packed source; of an image, what names it, and ``app`` then asks for just that one."""
+        """Return the packed source; of an image, what names it, and ``app`` then asks for just that one. Relative paths
+        start from the inventory, as group_vars and host_vars do: a playbook of a collection is no place of the user's."""
         try:
-            source = dict(app["source"])
-            for key in ("path", "archive"):
-                if source.get(key) and "://" not in source[key]:
-                    source[key] = _here(source[key], variables)
-            if (
-                SERVERS[app["server"]].runtime == "image"
-                and source.get("archive")
-                and image_sources.is_archive(Path(source["archive"]))
-            ):
-                source["image"] = f"docker-archive:{source['archive']}"
-            if not source.get("image"):
-                return build(source, CACHE)
-            archive = image_sources.archive_of(source["image"])
-            if archive:
-                path = Path(_here(archive, variables))
-                app["source"] = {"image": path.name}
-                return Artifact(path, image_sources.digest_of(path), {"kind": "image archive", "path": str(path)})
-            named = image_sources.reference(source["image"])
-            of_role = role_variables(self._templar, app["server"], variables)
-            authorities = {
-                name: _here(path, variables) for name, path in of_role["container_registry_authorities"].items()
-            }
-            digest = image_sources.resolve(named, of_role["container_registry_logins"], authorities)
-            app["source"] = {"image": f"{named.name}@{digest}"}
-            facts = {"kind": "image", "image": source["image"], "version": named.tag or digest[:19], "digest": digest}
-            return Artifact(None, digest, facts)
+            name = app["server"]
+            runs_images = SERVERS[name].runtime == "image"
+            images = role_variables(self._templar, name, variables) if runs_images else None
+            artifact = build(app["source"], CACHE, variables.get("inventory_dir") or os.getcwd(), images)
         except SourceError as error:
             raise AnsibleActionFail(f"{app['name']}: {error}") from error
+        if artifact.image:
+            app["source"] = {"image": artifact.image}
+        return artifact
 
     def _files(self, app: dict[str, Any], variables: dict[str, Any]) -> dict[str, str]:
         """Return what is rendered for a release, with just its app's spec and its server's own variables: it cannot
@@ -215,12 +197,6 @@ class ActionModule(ActionBase):
         for path, text in render_tree(self._templar, name, "units", scope, shared).items():
             files[f"serve/{_of_app(path, app)}"] = text
         return files
-
-
-def _here(path: str, variables: dict[str, Any]) -> str:
-    """Return a path that may be relative to the inventory, as group_vars and host_vars are: a playbook of a collection is
-    no place of the user's."""
-    return str(Path(variables.get("inventory_dir") or os.getcwd(), os.path.expanduser(path)))
 
 
 def _packed(path: Path) -> str:

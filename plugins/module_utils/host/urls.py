@@ -12,6 +12,10 @@ from collections.abc import Iterable
 #: Secrets shorter than this are hidden in URLs only: a user called "me" would black out half of a message.
 _SHORTEST = 6
 
+_SCHEME = r"[a-z][a-z0-9+.-]*://"
+#: A comma that is part of a query, and not between two URLs or of the sentence.
+_COMMA = rf",(?!\s|$|{_SCHEME})"
+
 
 def masked(text: str) -> str:
     """Return a text without the credentials of the URLs in it.
@@ -25,8 +29,16 @@ def masked(text: str) -> str:
         is_login = match[1].lower() in ("ssh://", "git+ssh://") and ":" not in match[2]
         return match[0] if is_login else f"{match[1]}***@"
 
-    text = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)([^/\s'\"]*)@", userinfo, text)
-    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://[^\s'\"?]*\?)[^\s'\",#]+", r"\1***", text)
+    def no_slash(match: re.Match[str]) -> str:
+        # An @ may stand in a query, and a ? in a password.
+        is_host = re.fullmatch(r"[^:]*(:\d*)?", match[2].rpartition("@")[2])
+        return f"{match[1]}{match[2]}?***" if is_host else f"{match[1]}***"
+
+    text = re.sub(rf"(?i)({_SCHEME})([^/?#\s'\"]*)\?[^/\s'\"]*@[^\s'\"]*", no_slash, text)
+    text = re.sub(rf"(?i)({_SCHEME})([^/\s'\"]*)@", userinfo, text)
+    # A port is a number: what is none is a password, even with a slash in it.
+    text = re.sub(rf"(?i)({_SCHEME})([^/?#@:\[\s'\"]*:(?!\d*([/?#,\s'\"]|$))[^@\s'\"]*)@", userinfo, text)
+    return re.sub(rf"(?i)({_SCHEME}[^\s'\"?]*\?)([^\s'\",#]|{_COMMA})+", r"\1***", text)
 
 
 def without_credentials(url: str) -> str:
@@ -48,7 +60,7 @@ def credentials(texts: Iterable[str]) -> list[str]:
         secrets = [
             part for user in re.findall(r"://([^/\s@]+(?:@[^/\s@]+)*)@", text) for part in (user, *user.split(":", 1))
         ]
-        for query in re.findall(r"://[^\s?]*\?([^\s#,]+)", text):
+        for query in re.findall(rf"(?i)://[^\s?]*\?((?:[^\s#,]|{_COMMA})+)", text):
             secrets += [query, *(pair.partition("=")[2] for pair in query.split("&"))]
         for secret in secrets:
             found |= {secret, urllib.parse.unquote(secret), base64.b64encode(secret.encode()).decode()}

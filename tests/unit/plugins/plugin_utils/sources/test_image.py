@@ -20,9 +20,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image_sources as images
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.artifact import SourceError
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image_sources import (
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources import image as images
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image import (
     Reference,
     archive_of,
     digest_of,
@@ -472,3 +473,29 @@ def test_what_is_no_archive_at_all(tmp_path: Path) -> None:
 )
 def test_the_path_of_an_archive(image: str, path: str | None) -> None:
     assert archive_of(image) == path
+
+
+# -- as a source -------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_of_a_registry_is_named_by_its_digest(registry: Registry, tmp_path: Path) -> None:
+    registry.auth = "basic"
+    variables = {
+        "container_registry_logins": {registry.name: LOGIN},
+        # Relative paths start from the inventory.
+        "container_registry_authorities": {registry.name: registry.authority.name},
+    }
+    image = f"{registry.name}/team/shop:1.4"
+    made = build({"image": image}, tmp_path / "cache", str(registry.authority.parent), variables)
+    assert (made.path, made.sha256, made.image) == (None, DIGEST, f"{registry.name}/team/shop@{DIGEST}")
+    assert made.source == {"kind": "image", "image": image, "version": "1.4", "digest": DIGEST}
+
+
+def test_an_archive_of_an_image_is_one_where_the_server_runs_images(tmp_path: Path) -> None:
+    path = docker_archive(tmp_path / "shop.tar", b"{}")
+    for source in ({"archive": "shop.tar"}, {"image": "docker-archive:shop.tar"}):
+        made = build(source, tmp_path / "cache", str(tmp_path), {})
+        assert (made.path, made.sha256, made.image) == (path, digest_of(path), "shop.tar")
+        assert made.source == {"kind": "image archive", "path": str(path)}
+    code = build({"archive": "shop.tar"}, tmp_path / "cache", str(tmp_path))
+    assert (code.source["kind"], code.image) == ("archive", "")

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import http.client
 import json
+import os
 import re
 import tarfile
 import urllib.error
@@ -18,13 +19,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.flaskops.server.plugins.module_utils.host.urls import masked
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.images import (
     UNREADABLE,
     ArchiveError,
     names_in,
     several_names,
 )
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.artifact import SourceError
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
 
 #: Archives by the name of their transport (containers-transports(5)).
 ARCHIVES = ("docker-archive", "oci-archive")
@@ -65,6 +67,27 @@ class Reference:
         return f"{self.registry}/{self.repository}"
 
 
+def from_image(source: Mapping[str, Any], cache: Path, here: str, variables: Mapping[str, Any]) -> Artifact:
+    """Say which image is meant, by its digest: nothing is packed.
+
+    :param here: the directory that relative paths start from.
+    :param variables: ``container_registry_logins`` and ``container_registry_authorities`` of the role.
+    """
+    image = str(source["image"])
+    archive = archive_of(image)
+    if archive:
+        path = Path(here, os.path.expanduser(archive))
+        return Artifact(path, digest_of(path), {"kind": "image archive", "path": str(path)}, path.name)
+    named = reference(image)
+    authorities = {
+        name: str(Path(here, os.path.expanduser(path)))
+        for name, path in variables.get("container_registry_authorities", {}).items()
+    }
+    digest = resolve(named, variables.get("container_registry_logins", {}), authorities)
+    facts = {"kind": "image", "image": image, "version": named.tag or digest[:19], "digest": digest}
+    return Artifact(None, digest, facts, f"{named.name}@{digest}")
+
+
 def reference(image: str) -> Reference:
     """Take the name of an image apart.
 
@@ -89,7 +112,9 @@ def reference(image: str) -> Reference:
         or (tag and not re.fullmatch(r"\w[\w.-]{0,127}", tag, re.ASCII))
         or (digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest))
     ):
-        raise SourceError(f"source.image: {image} is not the name of an image, such as registry.example.org/shop:1.4")
+        raise SourceError(
+            f"source.image: {masked(image)} is not the name of an image, such as registry.example.org/shop:1.4"
+        )
     return Reference(registry, repository, tag or ("" if digest else DEFAULT_TAG), digest)
 
 

@@ -1,0 +1,52 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What all sources have in common: how they fail, what they become, their credentials."""
+
+from __future__ import annotations
+
+import base64
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SourceError(Exception):
+    """The source cannot be packed or unpacked. The message is for the user, in full sentences, without credentials."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A packed source.
+
+    :ivar path: the tarball, ``<cache>/artifacts/<sha256>.tar``, or the archive of an image; None for an image that a
+        registry has.
+    :ivar sha256: hex digest of the tarball, or the digest of the image.
+    :ivar source: facts about where it comes from: ``kind`` and, where they apply, ``path``, ``url`` (without
+        credentials), ``version``, ``commit``, ``dirty``, ``requirement``, ``checksum``, ``subdir``.
+    :ivar image: what names just this image on a host; empty for code.
+    """
+
+    path: Path | None
+    sha256: str
+    source: dict[str, Any]
+    image: str = ""
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Whether the real path ``path`` is the real path ``root`` or lies below it."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def credentials_as_header(url: str) -> tuple[str, str]:
+    """Return the http(s) URL without its userinfo, and the header that replaces it (or an empty string)."""
+    parts = urllib.parse.urlsplit(url) if "://" in url else None
+    if not parts or parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return url, ""
+    userinfo, _at, host = parts.netloc.rpartition("@")
+    user, _colon, password = userinfo.partition(":")
+    token = f"{urllib.parse.unquote(user)}:{urllib.parse.unquote(password)}"
+    return (
+        urllib.parse.urlunsplit(parts._replace(netloc=host)),
+        "Authorization: Basic " + base64.b64encode(token.encode()).decode(),
+    )

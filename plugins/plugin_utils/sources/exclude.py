@@ -1,0 +1,73 @@
+# Copyright: Contributors to the flaskops.server collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which files of a source are none of the app's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
+
+# Never part of an app, wherever they lie (files that git tracks are kept whatever their name).
+EXCLUDED_NAMES = frozenset(
+    {
+        ".git",
+        "__pycache__",
+        ".venv",
+        ".tox",
+        ".nox",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        "node_modules",
+    }
+)
+EXCLUDED_SUFFIXES = (".pyc", ".pyo", ".egg-info")
+
+
+def excluder(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that says whether a relative path is excluded by ``patterns``.
+
+    As in a ``.gitignore``: a pattern without a slash matches a file or directory of that name at any depth, one with
+    a slash is anchored at the top; ``*`` and ``?`` stay within one name, ``**`` does not; what lies in an excluded
+    directory is excluded, and a trailing slash matches directories only.
+    """
+    anywhere: list[str] = []
+    for pattern in patterns:
+        body = str(pattern).strip()
+        directory = body.endswith("/")
+        body = body.rstrip("/")
+        anchored = "/" in body
+        body = body.lstrip("/")
+        if not body:
+            continue
+        regex, index = "", 0
+        while index < len(body):
+            if body.startswith("**/", index):
+                regex, index = regex + "(?:.*/)?", index + 3
+            elif body.startswith("**", index):
+                regex, index = regex + ".*", index + 2
+            elif body[index] == "*":
+                regex, index = regex + "[^/]*", index + 1
+            elif body[index] == "?":
+                regex, index = regex + "[^/]", index + 1
+            elif body[index] == "[" and "]" in body[index + 2 :]:
+                end = body.index("]", index + 2)
+                inner = body[index + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
+                inner = "^" + inner[1:] if inner[0] in "!^" else inner
+                regex, index = regex + f"[{inner}]", end + 1
+            else:
+                regex, index = regex + re.escape(body[index]), index + 1
+        anywhere.append(("" if anchored else "(?:.*/)?") + regex + ("/.*" if directory else "(?:/.*)?"))
+    if not anywhere:
+        return lambda name: False
+    try:
+        compiled = re.compile("|".join(f"(?:{regex})" for regex in anywhere), re.DOTALL)
+    except re.error as error:
+        raise SourceError(f"source.exclude holds a malformed pattern: {error}.") from error
+    return lambda name: compiled.fullmatch(name) is not None
+
+
+def is_excluded_name(name: str) -> bool:
+    return name in EXCLUDED_NAMES or name.endswith(EXCLUDED_SUFFIXES)
