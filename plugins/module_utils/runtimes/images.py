@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.host import urls
 from ansible_collections.flaskops.server.plugins.module_utils.host.archive import unpack
 from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
@@ -188,7 +189,7 @@ class Cli:
             self._run(
                 [*("build", "--network", "host", "--file", str(recipe), "--tag", tag), *options, str(context)],
                 f"the image cannot be built from {recipe.name}",
-                virtualenv.credentials(installer),
+                urls.credentials(installer.values()),
             )
 
     def pull(self, image: str, tag: str) -> None:

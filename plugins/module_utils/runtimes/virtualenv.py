@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import errno
@@ -21,12 +20,12 @@ import sys
 import sysconfig
 import tempfile
 import time
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.host import urls
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import (
     VIRTUALENV_MARKER,
     entries_of_virtualenv,
@@ -220,25 +219,13 @@ def key(
             "extras": sorted(str(extra) for extra in python.get("extras") or ()),
             "require_hashes": bool(python.get("require_hashes")),
             "constraints": python.get("constraints") or None,
-            "index_url": without_userinfo(str(python.get("index_url") or "")),
-            "find_links": [without_userinfo(item) for item in _listed(python.get("find_links"))],
+            "index_url": urls.without_credentials(str(python.get("index_url") or "")),
+            "find_links": [urls.without_credentials(item) for item in _listed(python.get("find_links"))],
             "system_packages": bool(python.get("system_packages")),
         },
         "server": sorted(server_packages),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def without_userinfo(url: str) -> str:
-    """Return a URL without user, password and token.
-
-    >>> without_userinfo("https://me:secret@pypi.example.org/simple?token=x")
-    'https://pypi.example.org/simple'
-    """
-    if "://" not in url:
-        return url
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def _listed(value: Any) -> list[str]:
@@ -302,23 +289,11 @@ def _environment(python: Mapping[str, Any], env: Mapping[str, str], app: Path) -
     return full
 
 
-def credentials(env: Mapping[str, str]) -> list[str]:
-    """Return the credentials of the URLs in ``env``, as they stand there and decoded."""
-    found: set[str] = set()
-    for value in env.values():
-        for userinfo in re.findall(r"://([^/\s@]+(?:@[^/\s@]+)*)@", value):
-            for part in (userinfo, *userinfo.split(":", 1)):
-                found.update({part, urllib.parse.unquote(part), base64.b64encode(part.encode()).decode()})
-    # A short user name such as "me" would black out half of the message.
-    return sorted((secret for secret in found if len(secret) > 5 or ":" in secret), key=len, reverse=True)
-
-
 def tail(text: str, secrets: Sequence[str] = ()) -> str:
     """Return the last lines of an installer's output, without credentials."""
     for secret in secrets:
         text = text.replace(secret, "***")
-    text = re.sub(r"([a-z][a-z0-9+.-]*://)[^/\s'\"]*@", r"\1***@", text)
-    lines = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    lines = [line.rstrip() for line in urls.masked(text).replace("\r", "\n").splitlines() if line.strip()]
     return "\n".join(lines[-_SAID:])
 
 
@@ -483,7 +458,7 @@ class _Build:
         self.reader = self.installer  # of the requirements
         self.locked = req.kind in LOCKS
         self.env = _environment(python, installer_env() if env is None else env, app)
-        self.secrets = credentials(self.env)
+        self.secrets = urls.credentials(self.env.values())
         self.step = "create"
 
     def clean(self) -> None:
@@ -779,7 +754,7 @@ class _Build:
             url = ""
             if direct:
                 facts = json.loads(direct)
-                url = without_userinfo(str(facts.get("url") or ""))
+                url = urls.without_credentials(str(facts.get("url") or ""))
                 if commit := (facts.get("vcs_info") or {}).get("commit_id"):
                     url = f"{facts['vcs_info'].get('vcs', 'git')}+{url}@{commit}"
             remote = url and not url.startswith("file:")
