@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import lock, replace_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.lock import root_directory
 from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import Change, NginxError
 
@@ -46,22 +45,15 @@ def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 
 def _wait_for_lock(path: Path, descriptor: int, patience: float) -> None:
-    end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() < end:
-                time.sleep(0.1)
-                continue
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            process = f"process {holder}" if holder.isdigit() else "another process"
-            raise NginxError(
-                f"{process} is changing nginx's configuration and was not done after {patience:.0f} s ({path} is its "
-                "lock); nothing was changed here and nginx goes on as it is. Wait until that run has ended, or end "
-                "it, and run this again"
-            ) from error
+    if lock(descriptor, patience):
+        return
+    holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+    process = f"process {holder}" if holder.isdigit() else "another process"
+    raise NginxError(
+        f"{process} is changing nginx's configuration and was not done after {patience:.0f} s ({path} is its "
+        "lock); nothing was changed here and nginx goes on as it is. Wait until that run has ended, or end "
+        "it, and run this again"
+    )
 
 
 def remove_leftovers(root: Path) -> None:
@@ -181,17 +173,5 @@ def make_directory(path: Path) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one, whole."""
-    aside = path.with_name(f".{path.name}{CANDIDATE}new")
-    aside.unlink(missing_ok=True)
-    handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    # By this name it is found, where a run is killed in between.
+    replace_file(path, content, mode, suffix=f"{CANDIDATE}new")
