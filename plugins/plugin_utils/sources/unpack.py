@@ -40,10 +40,25 @@ def unpack(tarball: Path, dest: Path) -> None:
     :raises SourceError: it is no tar archive, or holds an absolute path, ``..``, a link that leads out, a device, a
         FIFO, or an entry below something that is not a directory.
     """
+    with _readable(), tarfile.open(tarball, "r:*") as tar:
+        _extract(_tar_members(tar), Path(dest))
+
+
+def unpack_zip(path: Path, dest: Path) -> None:
+    """Unpack a zip archive as :func:`unpack` does a tar archive.
+
+    :raises SourceError: it is damaged or encrypted, or holds what a tar archive may not hold either.
+    """
+    with _readable(), zipfile.ZipFile(path) as archive:
+        _extract(_zip_members(archive), dest)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Say in words that an archive is damaged, whatever its format raises for that."""
     try:
-        with tarfile.open(tarball, "r:*") as tar:
-            _extract(_tar_members(tar), Path(dest))
-    except (tarfile.TarError, EOFError, zipfile.BadZipFile) as error:
+        yield
+    except (tarfile.TarError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise SourceError(f"This is not a readable archive: {error}.") from error
     except OSError as error:
         # Damaged compressed data is an OSError or a codec's own error without errno.
@@ -54,15 +69,6 @@ def unpack(tarball: Path, dest: Path) -> None:
         if type(error).__module__ in ("zlib", "lzma", "_lzma"):
             raise SourceError(f"This is not a readable archive: {error}.") from error
         raise
-
-
-def unpack_zip(path: Path, dest: Path) -> None:
-    """Unpack a zip archive as :func:`unpack` does a tar archive.
-
-    :raises SourceError: it is encrypted, or holds what a tar archive may not hold either.
-    """
-    with zipfile.ZipFile(path) as archive:
-        _extract(_zip_members(archive), dest)
 
 
 def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -79,6 +79,8 @@ def test_a_url_without_its_credentials_does_not_change_with_them() -> None:
     for user, query in itertools.product(USERS[:-1], QUERIES):
         assert without_credentials(f"https://{user}h:80/x{query}#f") == "https://h:80/x#f"
     assert without_credentials("./wheels?x@y") == "./wheels?x@y"
+    # What is no URL is for whoever opens it to refuse.
+    assert without_credentials("https://u:p@[x/simple?t=1") == "https://[x/simple"
 
 
 def test_credentials_in_every_shape() -> None:

@@ -113,3 +113,15 @@ def test_a_zip_with_links_and_unsafe_names(tmp_path: Path, cache: Path) -> None:
         assert [(info.name, info.mode, info.linkname) for info in tar] == [("l", 0o777, "x"), ("x", 0o755, "")]
     with pytest.raises(SourceError, match="leads out"):
         build({"archive": zipped(a__l=("../../etc/passwd", 0o120777), a__x=("1", 0))}, cache)
+
+
+def test_a_damaged_zip_is_said_to_be_one(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("app.py", "x = 1\n" * 5000)
+        archive.writestr("more.py", "y")
+    whole = path.read_bytes()
+    for at in (45, whole.index(b"more.py")):
+        path.write_bytes(whole[:at] + b"\xff" * 7 + whole[at + 7 :])
+        with pytest.raises(SourceError, match=r"x\.zip: This is not a readable archive: "):
+            build({"archive": str(path)}, cache)
