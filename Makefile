@@ -42,8 +42,8 @@ unit: setup ## unit and template tests (ARGS='-k ...')
 molecule: setup ## one scenario: ROLE=nginx, and STEP=converge to stop there (all where ROLE is not given)
 	@python tools/run_tests.py molecule $(if $(ROLE),--scenario $(ROLE)) $(if $(STEP),--step $(STEP))
 
-bench: setup ## timings: deploys against a plain playbook, the servers against each other (BENCH=run or servers)
-	@for one in $(or $(BENCH),run servers); do python bench/$$one.py $(ARGS); done
+bench: setup ## what hosts receive; deploys against a plain playbook; the servers against each other (BENCH=payload, run or servers)
+	@for one in $(or $(BENCH),payload run servers); do python bench/$$one.py $(ARGS); done
 
 clean: ## remove all that this Makefile made: demo, test hosts, images, caches, .venv
 	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/demo.py clean; fi

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
@@ -28,9 +29,14 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import r
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image import refuse_names_of_others
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest
 
 #: What a task can say; the module's other options are filled in here.
 OPTIONS = ("app", "state", "release")
+
+#: What a host executes: every step, and one that has to make the release.
+MODULE, WITH_SOURCE = "flaskops.server.release", "flaskops.server.release_with_source"
 
 #: Up to this many bytes, compressed, a source travels with the module itself: sending a file takes five more round trips.
 LARGEST_INLINE = 512 * 1024
@@ -50,6 +56,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = self._task.args
         refuse_unknown(arguments, OPTIONS, "release")
+        step = _step(arguments.get("state", Step.LIVE.value))
         app, hidden = public_app(arguments.get("app"))
         server = SERVERS[app["server"]]
         request: dict[str, Any] = {
@@ -62,7 +69,7 @@ class ActionModule(ActionBase):
             "noise": sorted({word for one in SERVERS.values() for word in one.noise}),
         }
         artifact = None
-        is_proof = arguments.get("state", "live") in ("built", "proved")
+        is_proof = step.takes_source
         try:
             if is_proof and not arguments.get("release"):
                 artifact = self._artifact(app, variables)
@@ -93,7 +100,7 @@ class ActionModule(ActionBase):
             return
         kept = {key: request[key] for key in ("by", "run", "host", "drain_seconds", "runtime")}
         done = self._call(
-            app, {"state": "withdrawn"}, {**kept, "given_up": True}, {"secrets": {}, "python": {}}, variables
+            app, {"state": Step.WITHDRAWN.value}, {**kept, "given_up": True}, {"secrets": {}, "python": {}}, variables
         )
         if done.get("msg"):
             self._display.warning(str(done["msg"]))
@@ -109,34 +116,36 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         temporary = None
         try:
-            path = artifact.path if artifact and not self._task.check_mode else None
-            request["held_back"] = bool(path) and self._is_staged(app["name"], request["release"])
-            if path and not request["held_back"]:
-                temporary = self._attach(path, request, hidden)
-            result = self._call(app, arguments, request, hidden, variables)
+            # What makes a release is sent where it has to be made, with the source.
+            module = MODULE
+            if artifact and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
+                module, temporary = WITH_SOURCE, self._attach(artifact, request, hidden)
+            result = self._call(app, arguments, request, hidden, variables, module)
             holder = result.get("holder")
             if holder and run.is_dead(holder):
                 self._display.display(f"{app['name']}: the run that held the lock is dead, going on in its place")
                 request["dead"] = holder.get("token")
-                result = self._call(app, arguments, request, hidden, variables)
-            if path and result.get("source_needed"):
-                request["held_back"] = False
-                temporary = self._attach(path, request, hidden)
-                result = self._call(app, arguments, request, hidden, variables)
+                result = self._call(app, arguments, request, hidden, variables, module)
+            if artifact and result.get("source_needed"):
+                temporary = self._attach(artifact, request, hidden)
+                result = self._call(app, arguments, request, hidden, variables, WITH_SOURCE)
         finally:
             if temporary:
                 self._remove_tmp_path(temporary)
         return result
 
-    def _attach(self, path: Path, request: dict[str, Any], hidden: dict[str, Any]) -> str | None:
+    def _attach(self, artifact: Artifact, request: dict[str, Any], hidden: dict[str, Any]) -> str | None:
         """Put the packed source into what is sent, or on the host; return the directory that it is in there."""
-        packed = _packed(path)
+        if not artifact.path:
+            # An image that the host pulls.
+            return None
+        packed = _packed(artifact.path)
         if packed:
             hidden["artifact"] = packed
             return None
         temporary: str = self._make_tmp_path()
         request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
-        self._transfer_file(str(path), request["artifact"])
+        self._transfer_file(str(artifact.path), request["artifact"])
         self._fixup_perms2((temporary, request["artifact"]))
         return temporary
 
@@ -147,15 +156,16 @@ class ActionModule(ActionBase):
         request: dict[str, Any],
         hidden: dict[str, Any],
         variables: dict[str, Any],
+        module: str = MODULE,
     ) -> dict[str, Any]:
         module_arguments = {
             "app": app,
-            "state": arguments.get("state", "live"),
+            "state": arguments.get("state", Step.LIVE.value),
             "release": arguments.get("release"),
             "request": request,
             "hidden": base64.b64encode(json.dumps(hidden).encode()).decode(),
         }
-        result: dict[str, Any] = self._execute_module("flaskops.server.release", module_arguments, task_vars=variables)
+        result: dict[str, Any] = self._execute_module(module, module_arguments, task_vars=variables)
         result.pop("invocation", None)
         return result
 
@@ -171,6 +181,7 @@ class ActionModule(ActionBase):
             runs_images = SERVERS[name].runtime == "image"
             images = role_variables(self._templar, name, variables) if runs_images else None
             artifact = build(app["source"], CACHE, variables.get("inventory_dir") or os.getcwd(), images)
+            refuse_names_of_others(artifact, app["name"])
         except SourceError as error:
             raise AnsibleActionFail(f"{app['name']}: {error}") from error
         if artifact.image:
@@ -197,6 +208,14 @@ class ActionModule(ActionBase):
         for path, text in render_tree(self._templar, name, "units", scope, shared).items():
             files[f"serve/{_of_app(path, app)}"] = text
         return files
+
+
+def _step(state: Any) -> Step:
+    try:
+        return Step(state)
+    except ValueError:
+        known = [step.value for step in Step]
+        raise AnsibleActionFail(f"state: expected one of {', '.join(known)}{nearest(str(state), known)}") from None
 
 
 def _packed(path: Path) -> str:

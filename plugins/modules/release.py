@@ -122,121 +122,12 @@ holder:
   type: dict
 """
 
-import base64
-import json
-import os
-import zlib
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.engine import (
-    DeployError,
-    Engine,
-    Request,
-    as_deploy_error,
-)
-from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.host.lock import LEASE, LockedError, claim, held_by
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
-
-STEPS = {
-    "built": Engine.build,
-    "proved": Engine.prove,
-    "commanded": Engine.command,
-    "live": Engine.go_live,
-    "withdrawn": Engine.withdraw,
-}
-
-#: The steps that are given the packed source: a run that is gone need not end them.
-PACKED = ("built", "proved")
-
-
-#: Fixed, so that the host's login.defs cannot lock the app out of its own files.
-UMASK = 0o022
-
-
-def withdraw_others(layout: Layout, run: dict[str, str]) -> str:
-    """Stop what the run proved of this host's other apps: a refused release keeps all of them from going live.
-
-    :returns: what could not be stopped, lines; empty where all was.
-    """
-    left = ""
-    for path in held_by(layout.lock.parent, run["token"]):
-        name = path.stem
-        try:
-            with claim(path, run) as held:
-                Engine(Request(app={"name": name}), Layout(name), Systemd()).withdraw(held)
-        except Exception as caught:  # the message of the app that was refused must be said all the same
-            left += f"\n{name}, which waited to go live too, could not be stopped: {caught}"
-    return left
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.module import ARGUMENTS, perform
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "app": {"type": "dict", "required": True},
-            "state": {
-                "type": "str",
-                "choices": ["built", "proved", "commanded", "live", "withdrawn"],
-                "default": "live",
-            },
-            "release": {"type": "str"},
-            "request": {"type": "dict"},
-            "hidden": {"type": "str", "no_log": True},
-        },
-        supports_check_mode=True,
-    )
-    os.umask(UMASK)
-    given = dict(module.params["request"] or {})
-    if not given:
-        module.fail_json(msg="this module needs its action plugin: call it as flaskops.server.release")
-    hidden = json.loads(base64.b64decode(module.params["hidden"]))
-    app = module.params["app"]
-    app["python"].update(hidden["python"])
-    run, dead, given_up = given.pop("run"), given.pop("dead", None), given.pop("given_up", False)
-    wanted = module.params["release"]
-    if wanted and wanted != "previous":
-        given["release"] = wanted
-    layout = Layout(app["name"])
-    engine = Engine(Request(app=app, secrets=hidden["secrets"], **given), layout, Systemd())
-    if given_up:
-        # Refused before it came to this host, or locked: nothing of this app was begun.
-        module.exit_json(changed=True, msg=withdraw_others(layout, run).strip())
-    if module.check_mode and module.params["state"] != "proved":
-        # What the steps before would have proved is not there.
-        module.exit_json(changed=True)
-    if module.check_mode:
-        try:
-            module.exit_json(**engine.predict())
-        except DeployError as refused:
-            module.fail_json(msg=f"{app['name']} on {engine.request.host}: the release {refused}")
-    try:
-        # A release command or a switch must come to its end, even of a run whose controller is gone.
-        with claim(layout.lock, run, dead, expendable=module.params["state"] in PACKED) as held:
-            if wanted:
-                held.content["action"] = "rollback"
-            try:
-                if "artifact" in hidden:
-                    tarball = Path(module.tmpdir, "artifact.tar")
-                    tarball.write_bytes(zlib.decompress(base64.b64decode(hidden["artifact"])))
-                    engine.request.artifact = str(tarball)
-                result = STEPS[module.params["state"]](engine, held)
-            except Exception as caught:  # whatever it is: nothing may be left running, locked or unrecorded
-                error = as_deploy_error(caught)
-                release = held.content.get("release") or given.get("release")
-                message = engine.fail(held, error)
-                message += withdraw_others(layout, run)
-                module.fail_json(msg=message, release=release, step=error.step)
-    except LockedError as error:
-        message = (
-            f"{app['name']} on {engine.request.host}: {error}.\nNothing was done here. Next: deploy again when it has ended;"
-            f" a run that is gone loses the lock {LEASE // 60} minutes after its last step at the latest."
-        )
-        module.fail_json(msg=message, holder=error.holder, busy=error.busy)
-    except OSError as error:
-        message = f"{app['name']} on {engine.request.host}: the lock cannot be taken: {error}.\nNothing was done here."
-        module.fail_json(msg=message + withdraw_others(layout, run))
-    module.exit_json(**result)
+    perform(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,16 @@ memory:
   description: Its memory, in bytes.
   returned: success
   type: int
+units:
+  description: The state of the live release's other units, such as workers and timers.
+  returned: success
+  type: dict
+  sample: {}
+parts:
+  description: What the parts of the live release say of themselves.
+  returned: success
+  type: dict
+  sample: {}
 lines:
   description: The same for a person to read.
   returned: success
@@ -114,8 +124,8 @@ lines:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.status import as_lines, status
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.host.status import as_lines, status
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
 
 

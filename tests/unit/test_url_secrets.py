@@ -9,7 +9,6 @@ import http.server
 import importlib.util
 import json
 import threading
-import types
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.flaskops.server.plugins.action.release import ActionModule
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes import images, requirements, virtualenv
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes import RuntimeFault
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.virtualenv import Interpreter, VirtualenvError
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import Finished
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes import cli_build, requirements, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base import RuntimeBuildError
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.installer import VirtualenvError
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.interpreter import Interpreter, interpreter
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
@@ -117,7 +118,7 @@ def test_what_an_installer_says(tmp_path: Path) -> None:
             tmp_path / "venvs",
             tmp_path / "app",
             req=requirements.find(tmp_path / "app", options),
-            interp=virtualenv.interpreter("/usr/bin/python3"),
+            interp=interpreter("/usr/bin/python3"),
             python=options,
             server_packages=[],
             env={},
@@ -135,27 +136,24 @@ def test_what_a_build_of_an_image_says(tmp_path: Path, monkeypatch: pytest.Monke
 
     def call(_: Any, arguments: list[str]) -> Any:
         called.extend(arguments)
-        return types.SimpleNamespace(returncode=1, stdout=f"ERROR: {INDEX} {LINKS} says no to {PASSWORD}, {TOKEN}")
+        return Finished(1, f"ERROR: {INDEX} {LINKS} says no to {PASSWORD}, {TOKEN}")
 
-    monkeypatch.setattr(images.Cli, "_call", call)
-    with pytest.raises(RuntimeFault) as caught:
-        images.Cli("podman").build(tmp_path, recipe, "tag", whole(app, hidden))
+    monkeypatch.setattr(cli_build.BuildingCli, "call", call)
+    with pytest.raises(RuntimeBuildError) as caught:
+        cli_build.BuildingCli("podman").build(tmp_path, recipe, "tag", whole(app, hidden))
     assert "index.example.org" in str(vars(caught.value)) + str(caught.value)
     assert hides(called)
     said = f"{caught.value} {vars(caught.value)}"
     assert not [secret for secret in (PASSWORD, TOKEN) if secret in said]
 
 
-def test_what_is_left_of_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = loaded("plugins/module_utils/deploy/test_engine.py")
-    host = engine.host.__wrapped__(tmp_path, monkeypatch)
+def test_what_is_left_of_a_release(tmp_path: Path) -> None:
+    fakes = loaded("plugins/module_utils/deploy/fakes.py")
+    host = fakes.Host(tmp_path)
     made = host.deploy("aaaaaaaaaaaa", {"python": APP["python"]})
 
-    def fails(*_: Any, **__: Any) -> None:
-        raise VirtualenvError("it cannot be installed", "install", "no")
-
-    monkeypatch.setattr(virtualenv, "ensure", fails)
-    with pytest.raises(engine.Refused) as caught:
+    host.runtime.refuses = VirtualenvError("it cannot be installed", "install", "no")
+    with pytest.raises(fakes.Refused) as caught:
         host.deploy("bbbbbbbbbbbb", {"python": APP["python"]})
     assert hides(made, str(caught.value))
     left = [path for path in host.layout.home.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -166,7 +164,7 @@ def test_what_is_left_of_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_virtualenv_says_of_itself(tmp_path: Path) -> None:
-    tests = loaded("plugins/module_utils/runtimes/test_virtualenv.py")
+    tests = loaded("plugins/module_utils/runtimes/wheels.py")
     if tests.UV is None:
         pytest.skip("uv is not installed")
     site = tests.Site(tmp_path, "uv")

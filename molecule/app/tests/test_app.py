@@ -109,8 +109,9 @@ def test_release_commands_and_hooks_ran_as_the_app(host: Any) -> None:
     assert migrations == [f"migrated by fromgit in /srv/fromgit/releases/{live}/app"]
 
 
-def test_the_record_has_one_line(host: Any) -> None:
-    (entry,) = deploying.on_host(address(host), "fromgit").record
+def test_the_record_knows_the_commands_and_the_deploy(host: Any) -> None:
+    commands, entry = deploying.on_host(address(host), "fromgit").record
+    assert (commands["result"], len(commands["commands"]), commands["release"]) == ("commands ran", 1, entry["release"])
     assert (entry["result"], entry["action"]) == ("live", "deploy")
 
 

@@ -16,6 +16,7 @@ ENSURE = """
 import json, pathlib, sys
 sys.path.insert(0, "/root")
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import requirements, virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.interpreter import interpreter
 app = pathlib.Path("/root/app")
 app.mkdir(exist_ok=True)
 (app / "requirements.txt").write_text("itsdangerous==2.2.0\\n")
@@ -24,7 +25,7 @@ built = virtualenv.ensure(
     pathlib.Path("/root/venvs-%(installer)s"),
     app,
     req=requirements.find(app, python),
-    interp=virtualenv.interpreter(python["interpreter"]),
+    interp=interpreter(python["interpreter"]),
     python=python,
     server_packages=["six==1.16.0"],
     tools=pathlib.Path("%(tools)s"),

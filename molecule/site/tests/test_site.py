@@ -155,7 +155,8 @@ def test_unknown_hosts_get_nothing(front: str) -> None:
 @pytest.mark.parametrize("app", list(APPS))
 def test_the_record(host: str, app: str) -> None:
     there = deploying.on_host(host, app)
-    assert [(entry["action"], entry["result"], entry["release"]) for entry in there.record] == [
+    deploys = [entry for entry in there.record if entry["result"] != "commands ran"]
+    assert [(entry["action"], entry["result"], entry["release"]) for entry in deploys] == [
         ("deploy", "live", there.live)
     ]
     assert there.releases == [there.live] and len(there.venvs) == 1 and there.instances == {there.live: "active"}

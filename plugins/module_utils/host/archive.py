@@ -10,8 +10,10 @@ import tarfile
 import zlib
 from pathlib import Path
 
+from ansible_collections.flaskops.server.plugins.module_utils.host.errors import StagingError
 
-class ArchiveError(Exception):
+
+class ArchiveError(StagingError):
     """The tarball is damaged, or holds what the controller never packs."""
 
 

@@ -158,6 +158,10 @@ class Layout:
             gone.append("1 file is gone" if lost == 1 else f"{lost} files are gone")
         return gone
 
+    def is_whole(self, release_id: str) -> bool:
+        """Say whether a release is on the host with all that it was made of."""
+        return release_id in self.staged_ids() and not self.missing(release_id)
+
     def usable_ids(self) -> list[str]:
         """Return the ids of the releases of which nothing is gone: what a rollback can go to."""
         return [release for release in self.staged_ids() if not self.missing(release)]

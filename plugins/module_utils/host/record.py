@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: What an entry's ``result`` can be.
+#: How a deploy ended: an entry's ``result``.
 LIVE, FAILED, TAKEN_BACK = "live", "failed", "taken back"
+#: An entry on the way: the release commands have run, whatever becomes of the release.
+COMMANDS = "commands ran"
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
@@ -76,10 +78,10 @@ def history(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def bad(entries: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the ids whose last word in the record is a failure."""
+    """Return the ids whose last deploy failed, or was taken back."""
     last: dict[str, str] = {}
     for entry in entries:
-        if entry.get("release"):
+        if entry.get("release") and entry.get("result") != COMMANDS:
             last[str(entry["release"])] = str(entry.get("result"))
     return {release for release, result in last.items() if result != LIVE}
 
@@ -107,3 +109,14 @@ def to_prune(entries: Sequence[Mapping[str, Any]], live: str | None, staged: Ite
             break
         kept.add(release)
     return sorted(staged - kept)
+
+
+def version(source: Mapping[str, Any]) -> str:
+    """Return the shortest words for where a release came from."""
+    return str(
+        source.get("version")
+        or source.get("requirement")
+        or source.get("commit")
+        or source.get("kind")
+        or "unknown source"
+    )

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from ansible_collections.flaskops.server.plugins.module_utils.host.errors import StagingError
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: What is written and not complete yet; one that a dead run left is replaced.
@@ -28,7 +30,7 @@ _BYTECODE = "__pycache__"
 _PIECE = 1 << 20
 
 
-class SharedError(Exception):
+class SharedError(StagingError):
     """A shared path cannot be linked into the release; the message is a whole sentence."""
 
 

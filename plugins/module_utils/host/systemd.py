@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +15,15 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.process impor
 #: systemctl's exit status for a unit that is not loaded (systemctl(1), "Exit status").
 NOT_LOADED = 5
 
+#: What a release can have units of.
+_KINDS = ("service", "socket", "timer")
+
 #: Seconds that an instance which nobody uses has to end by itself.
 _MOMENT = 2.0
 
 #: States of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTING, which is a connection that the server has not
 #: accepted yet, and SS_CONNECTED.
 _IN_USE = ("02", "03")
-
-
-_ENVIRONMENT_LINE = re.compile(r'^(\w+)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 class SystemdError(Exception):
@@ -116,11 +114,17 @@ class Systemd:
             sub=said.get("SubState", ""),
         )
 
-    def instances(self, name: str) -> list[str]:
-        """Return the ids of the app's instances that run or have failed."""
-        listed = self.call("list-units", "--all", "--plain", "--no-legend", "--full", f"{name}@*.service")
-        units = [line.split()[0] for line in listed.splitlines() if line.split()]
-        return [unit[len(name) + 1 : -len(".service")] for unit in units]
+    def releases(self, name: str) -> dict[str, list[str]]:
+        """Return the units of an app's releases that run or have failed, by the id of the release.
+
+        The web instance is ``NAME@ID.service``; what a release has beside it is ``NAME_*@ID.*``.
+        """
+        patterns = [f"{name}{more}@*.{kind}" for more in ("", "_*") for kind in _KINDS]
+        found: dict[str, list[str]] = {}
+        for line in self.call("list-units", "--all", "--plain", "--no-legend", "--full", *patterns).splitlines():
+            if unit := "".join(line.split()[:1]):
+                found.setdefault(unit.partition("@")[2].rpartition(".")[0], []).append(unit)
+        return found
 
     def journal(self, unit: str, lines: int, since: float = 0) -> list[str]:
         """Return the last lines that a unit's processes wrote.
@@ -172,20 +176,3 @@ def connections(socket_path: str, table: str) -> int:
         if len(fields) == 8 and fields[7] == socket_path and fields[5] in _IN_USE:
             count += 1
     return count
-
-
-def environment_file(variables: Mapping[str, str]) -> str:
-    """Return the text of an EnvironmentFile that gives back exactly these values (systemd.exec(5), EnvironmentFile=)."""
-    lines = []
-    for name in sorted(variables):
-        escaped = re.sub(r'(["\\`$])', r"\\\1", variables[name])
-        lines.append(f'{name}="{escaped}"\n')
-    return "".join(lines)
-
-
-def read_environment(path: Path) -> dict[str, str]:
-    """Return the variables of a file that :func:`environment_file` wrote."""
-    variables = {}
-    for name, value in _ENVIRONMENT_LINE.findall(path.read_bytes().decode()):
-        variables[name] = _ESCAPED.sub(r"\1", value)
-    return variables

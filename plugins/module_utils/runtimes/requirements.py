@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.host.errors import StagingError
+from ansible_collections.flaskops.server.plugins.module_utils.host.urls import without_credentials
+
 ORDER = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 
 # Locks of other tools, and the manifest of one, with the command that makes a requirements.txt of each.
@@ -44,7 +47,7 @@ _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s+|=)(?P<target>\S.*)")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
-class RequirementsError(Exception):
+class RequirementsError(StagingError):
     """What the app says about its requirements cannot be used. The message is for the user, in full sentences."""
 
 
@@ -455,7 +458,7 @@ def index_packages(app: Path, file: str, explicit: bool) -> dict[tuple[str, str]
         return {}
 
     def same(url: Any) -> str:
-        return re.sub(r"//[^/@]*@", "//", str(url)).rstrip("/")
+        return without_credentials(str(url)).rstrip("/")
 
     names = {
         same(index.get("url")): str(index.get("name") or "without a name")
@@ -567,6 +570,16 @@ def allows(specifier: str, version: str) -> bool:
 def normalised(name: str) -> str:
     """Return the name of a distribution or an extra as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distribution_name(requirement: str) -> str:
+    """Return the normalised name of the distribution that a requirement asks for.
+
+    >>> distribution_name("Gunicorn[gthread]==23.0.0")
+    'gunicorn'
+    """
+    match = re.match(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)", requirement)
+    return normalised(match[1]) if match else ""
 
 
 # ------------------------------------------------------------------------------------------ requirements files

@@ -5,19 +5,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,15 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.host import urls
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import replace_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import (
     VIRTUALENV_MARKER,
     entries_of_virtualenv,
     is_virtualenv,
 )
+from ansible_collections.flaskops.server.plugins.module_utils.host.process import Finished, run
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes import installer
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.installer import VirtualenvError, listed, tail
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.interpreter import Interpreter, interpreter
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.requirements import (
     Requirements,
     allows,
     dependencies,
+    distribution_name,
     find,
     flattened,
     foreign,
@@ -45,18 +45,15 @@ from ansible_collections.flaskops.server.plugins.module_utils.runtimes.requireme
     project_name,
     requires_python,
 )
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import tidy
 
 TOOLS = Path("/opt/flaskops/tools")
-INSTALLER_ENV = Path("/etc/flaskops/installer.env")
-UV_CACHE = Path("/var/cache/flaskops/uv")
 LOCKS = ("uv.lock", "pylock.toml")
 
 # Part of every key: raise it when virtualenvs are built differently.
 FORMAT = 2
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = 3600  # seconds for one command of the installer; a large package may have to be compiled
-_SAID = 40  # lines of the installer that are kept for the message
 _UMASK = 0o022
 
 # How builds say that there is no compiler, or no header files of Python.
@@ -64,46 +61,6 @@ _COMPILER = re.compile(
     r"need a C compiler|fatal error: Python\.h"
     r"|(?:No such file or directory: |unable to execute |command )'[^']*(?:\bcc|gcc|g\+\+|clang)[^']*'"
 )
-
-_ASK = (
-    "import json, sys, sysconfig, platform; print(json.dumps(["
-    "sys.executable, platform.python_version(), sys.implementation.name, "
-    "sysconfig.get_config_var('SOABI') or '', sysconfig.get_platform()]))"
-)
-
-
-class VirtualenvError(Exception):
-    """A virtualenv cannot be built.
-
-    :ivar step: ``interpreter``, ``create``, ``install``, ``check`` or ``compile``.
-    :ivar output: the last lines of the installer, without credentials; may be empty.
-    """
-
-    def __init__(self, message: str, step: str, output: str = "") -> None:
-        super().__init__(message)
-        self.step = step
-        self.output = output
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """A Python of the host.
-
-    :ivar path: the executable, absolute.
-    :ivar version: such as ``3.13.5``.
-    :ivar implementation: such as ``cpython``.
-    :ivar platform: what compiled extensions are made for, such as ``cpython-313-x86_64-linux-gnu linux-x86_64``.
-    """
-
-    path: str
-    version: str
-    implementation: str
-    platform: str
-
-    @property
-    def series(self) -> str:
-        """The part of the version that installed packages depend on, such as ``3.13``."""
-        return ".".join(self.version.split(".")[:2])
 
 
 @dataclass(frozen=True)
@@ -129,75 +86,6 @@ class Built:
     seconds: float = 0.0
 
 
-# ---------------------------------------------------------------------------------------------- the interpreter
-
-
-def interpreter(name: str | None = None) -> Interpreter:
-    """Return the Python that ``name`` means on this host.
-
-    :param name: a path, a command (``python3.12``) or a version (``3.12``); the system's Python when empty.
-    :raises VirtualenvError: there is no such Python, or it cannot be run.
-    """
-    wanted = str(name or "/usr/bin/python3").strip()
-    command = f"python{wanted}" if re.fullmatch(r"3(\.\d+)?", wanted) else wanted
-    path = shutil.which(os.path.expanduser(command), path=f"{os.environ.get('PATH', '')}:{_PATH}")
-    if not path:
-        there = _pythons()
-        raise VirtualenvError(
-            f"python.interpreter is {wanted!r}, and this host has no {command!r}. It has: "
-            f"{', '.join(there) or 'no Python at all'}. python_packages of the role python installs others.",
-            "interpreter",
-        )
-    path = os.path.abspath(path)
-    if _is_running(path):
-        return Interpreter(
-            path,
-            ".".join(str(part) for part in sys.version_info[:3]),
-            sys.implementation.name,
-            f"{sysconfig.get_config_var('SOABI') or ''} {sysconfig.get_platform()}",
-        )
-    try:
-        done = subprocess.run(
-            [path, "-I", "-c", _ASK],
-            env={"PATH": _PATH},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            check=False,
-        )
-        found = json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise VirtualenvError(f"The interpreter {path} cannot be run: {error}.", "interpreter") from error
-    if not found:
-        raise VirtualenvError(
-            f"The interpreter {path} cannot be run (exit code {done.returncode}).", "interpreter", tail(done.stderr)
-        )
-    return Interpreter(path, found[1], found[2], f"{found[3]} {found[4]}")
-
-
-def _is_running(path: str) -> bool:
-    """Whether ``path`` is the interpreter that runs this, and neither belongs to a virtualenv."""
-    return (
-        sys.prefix == sys.base_prefix
-        and bool(sys.executable)
-        and os.path.realpath(path) == os.path.realpath(sys.executable)
-        and not os.path.exists(os.path.join(os.path.dirname(os.path.dirname(path)), "pyvenv.cfg"))
-    )
-
-
-def _pythons() -> list[str]:
-    """Return the paths of the Pythons on the usual path."""
-    found: dict[str, None] = {}
-    for directory in _PATH.split(":"):
-        with contextlib.suppress(OSError):
-            for name in sorted(os.listdir(directory)):
-                if re.fullmatch(r"python3(\.\d+)?|pypy3(\.\d+)?", name):
-                    found[os.path.join(directory, name)] = None
-    return list(found)
-
-
 # ----------------------------------------------------------------------------------------------------- the key
 
 
@@ -220,81 +108,12 @@ def key(
             "require_hashes": bool(python.get("require_hashes")),
             "constraints": python.get("constraints") or None,
             "index_url": urls.without_credentials(str(python.get("index_url") or "")),
-            "find_links": [urls.without_credentials(item) for item in _listed(python.get("find_links"))],
+            "find_links": [urls.without_credentials(item) for item in listed(python.get("find_links"))],
             "system_packages": bool(python.get("system_packages")),
         },
         "server": sorted(server_packages),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _listed(value: Any) -> list[str]:
-    if not value:
-        return []
-    return [value] if isinstance(value, str) else [str(item) for item in value]
-
-
-# --------------------------------------------------------------------------------------------- the environment
-
-
-def installer_env(path: Path = INSTALLER_ENV) -> dict[str, str]:
-    """Return what the host's ``installer.env`` gives the installer; nothing when there is no such file.
-
-    One ``NAME=value`` a line, quoted as for a shell, as the role python writes it.
-    """
-    env: dict[str, str] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return env
-    for line in text.splitlines():
-        name, equals, value = line.strip().partition("=")
-        if equals and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            with contextlib.suppress(ValueError):
-                env[name] = " ".join(shlex.split(value))
-    return env
-
-
-def _environment(python: Mapping[str, Any], env: Mapping[str, str], app: Path) -> dict[str, str]:
-    """Return the environment of the installer: nothing of ours, then the host's, then the app's options.
-
-    A package index may hold credentials, so it is given here and never on a command line.
-    """
-    full = {
-        "PATH": _PATH,
-        "HOME": "/root" if os.geteuid() == 0 else os.path.expanduser("~"),
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_INPUT": "1",
-        "PIP_ROOT_USER_ACTION": "ignore",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "UV_CACHE_DIR": str(UV_CACHE),
-        # A link to the code leads to where the release is put together, and that is renamed.
-        "UV_NO_EDITABLE": "1",
-        "UV_NO_PROGRESS": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "NO_COLOR": "1",
-    }
-    full.update({name: str(value) for name, value in env.items()})
-    if index := str(python.get("index_url") or ""):
-        full.update(UV_DEFAULT_INDEX=index, PIP_INDEX_URL=index)
-        for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL"):
-            full.pop(name, None)
-    if links := _listed(python.get("find_links")):
-        links = [link if "://" in link or os.path.isabs(link) else str(app / link) for link in links]
-        full.update(UV_FIND_LINKS=",".join(links), PIP_FIND_LINKS=" ".join(links))
-    if python.get("offline"):
-        full.update(UV_OFFLINE="1", UV_NO_INDEX="1", PIP_NO_INDEX="1")
-    return full
-
-
-def tail(text: str, secrets: Sequence[str] = ()) -> str:
-    """Return the last lines of an installer's output, without credentials."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    lines = [line.rstrip() for line in urls.masked(text).replace("\r", "\n").splitlines() if line.strip()]
-    return "\n".join(lines[-_SAID:])
 
 
 # --------------------------------------------------------------------------------------------------- the build
@@ -379,13 +198,6 @@ def requirements_text(app: Path, python: Mapping[str, Any], tools: Path = TOOLS)
         return Text(constraints + build.text(), build.locked, build.itself())
 
 
-def tidy(venvs: Path) -> None:
-    """Remove what builds that died left aside; the caller holds the app's lock."""
-    if venvs.is_dir():
-        for leftover in (*venvs.glob(".build-*"), *venvs.glob(".old-*")):
-            _remove(leftover)
-
-
 def _known(final: Path, name: str) -> Built | None:
     """Return the complete virtualenv ``final``, when there is one whose interpreter and packages still exist."""
     try:
@@ -415,23 +227,6 @@ def _full(venvs: Path, step: str, output: str = "") -> VirtualenvError:
     )
 
 
-def _remove(path: Path) -> None:
-    """Remove a directory; a process of a dead run may still be writing into it."""
-    for _attempt in range(5):
-        shutil.rmtree(path, ignore_errors=True)
-        if not os.path.lexists(path):
-            return
-        time.sleep(0.2)
-
-
-_LIBC = ctypes.CDLL(None)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies (PR_SET_PDEATHSIG): no installer outlives a killed run."""
-    _LIBC.prctl(1, signal.SIGKILL)
-
-
 class _Build:
     """One virtualenv in the making."""
 
@@ -457,7 +252,7 @@ class _Build:
         self.installer = "uv" if os.access(self.uv, os.X_OK) else "pip"
         self.reader = self.installer  # of the requirements
         self.locked = req.kind in LOCKS
-        self.env = _environment(python, installer_env() if env is None else env, app)
+        self.env = installer.environment(python, installer.installer_env() if env is None else env, app)
         self.secrets = urls.credentials(self.env.values())
         self.step = "create"
 
@@ -542,8 +337,8 @@ class _Build:
         if self.python.get("system_packages"):
             command.append("--system-site-packages")
         done = self._run([*command, "--prompt", self.venvs.parent.name or "app", str(self.aside)], self.venvs)
-        if done.returncode:
-            said = done.stdout
+        if done.code:
+            said = done.output
             hint = ""
             if "ensurepip" in said:
                 hint = f": its module venv is not complete (Debian: install python{self.interp.series}-venv)"
@@ -555,7 +350,7 @@ class _Build:
         if kind == "requirements.txt" and not self.req.editable:
             return [word for name in files for word in ("-r", str(self.app / name))]
         if kind == "pylock.toml":
-            extras = [word for extra in _listed(self.python.get("extras")) for word in ("--extra", extra)]
+            extras = [word for extra in listed(self.python.get("extras")) for word in ("--extra", extra)]
             return ["-r", str(self.app / files[0]), *extras]
         text = self.text()
         return ["-r", self._write("requirements.txt", text)] if text else []
@@ -569,7 +364,7 @@ class _Build:
         if kind == "requirements.txt":
             return flattened(self.app, files)
         if kind == "pyproject.toml":
-            return "".join(f"{line}\n" for line in dependencies(self.app, files[0], _listed(self.python.get("extras"))))
+            return "".join(f"{line}\n" for line in dependencies(self.app, files[0], listed(self.python.get("extras"))))
         if kind == "uv.lock":
             return self._export(self.app / os.path.dirname(files[0]))
         return ""
@@ -585,11 +380,11 @@ class _Build:
             *("--no-emit-project", "--no-editable", "--no-annotate", "--format", "requirements.txt"),
             *("--python", self.interp.path, "--output-file", str(out)),
         ]
-        for extra in _listed(self.python.get("extras")):
+        for extra in listed(self.python.get("extras")):
             command += ["--extra", extra]
         done = self._run(command, project)
-        if done.returncode:
-            raise self._error(f"{self.req.file} cannot be used", done.stdout)
+        if done.code:
+            raise self._error(f"{self.req.file} cannot be used", done.output)
         text = out.read_text(encoding="utf-8")
         lines = []
         for line in text.splitlines():
@@ -645,12 +440,12 @@ class _Build:
         if hashes if hashes is not None else self.python.get("require_hashes"):
             arguments = [*arguments, "--require-hashes"]
         done = self._run([*self._pip("install"), *arguments], self.app)
-        if done.returncode:
+        if done.code:
             what = f"{self.installer} cannot install {self.req.file or 'the server'}"
-            if _COMPILER.search(done.stdout):
+            if _COMPILER.search(done.output):
                 what += ": a package has to be compiled, and this host has not what that needs. python_build_tools and "
                 what += "python_build_packages of the role python bring it"
-            raise self._error(what, done.stdout)
+            raise self._error(what, done.output)
 
     def _pip(self, verb: str) -> list[str]:
         python = str(self.aside / "bin" / "python")
@@ -679,17 +474,17 @@ class _Build:
 
     def _check(self) -> None:
         done = self._run(self._pip("check"), self.app)
-        if not done.returncode:
+        if not done.code:
             return
         # What the project adds to itself may depend on it; it is not installed, for it is the code.
         itself = self.itself()
-        problems = [line for line in done.stdout.splitlines() if line.startswith("The package ")]
+        problems = [line for line in done.output.splitlines() if line.startswith("The package ")]
         if itself and problems and all(_misses(line, itself) for line in problems):
             return
         what = "the installed packages do not agree with each other"
         if self.locked:
             what += f", and they are those of {self.req.file}: 'checks: {{pip_check: false}}' accepts them as they are locked"
-        raise self._error(what, done.stdout)
+        raise self._error(what, done.output)
 
     def _compile(self) -> None:
         """Compile everything, with the paths that it will have."""
@@ -699,8 +494,8 @@ class _Build:
         ]
         done = self._run(command, self.venvs)
         # 1: some file of a package does not compile (a template, old code); as with pip, that is the package's affair.
-        if done.returncode not in (0, 1) or "No space left" in done.stdout:
-            raise self._error("the bytecode cannot be compiled", done.stdout)
+        if done.code not in (0, 1) or "No space left" in done.output:
+            raise self._error("the bytecode cannot be compiled", done.output)
 
     def _relocate(self) -> None:
         """Make scripts and configuration name the place where the virtualenv will be."""
@@ -713,10 +508,7 @@ class _Build:
             data = path.read_bytes()
             if old in data and b"\0" not in data:
                 # A new file, since the old one may be a hard link into the installer's cache.
-                temporary = path.with_name(f".{path.name}.new")
-                temporary.write_bytes(data.replace(old, new))
-                temporary.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-                os.replace(temporary, path)
+                replace_file(path, data.replace(old, new), 0o755 if path.stat().st_mode & 0o100 else 0o644)
 
     def _mark(self, locked: list[str], added: list[str], seconds: float) -> None:
         facts = {
@@ -766,25 +558,11 @@ class _Build:
         path.write_text(text, encoding="utf-8")
         return str(path)
 
-    def _run(self, command: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                command,
-                cwd=directory,
-                env=self.env,
-                umask=_UMASK,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=_TIMEOUT,
-                preexec_fn=die_with_parent,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            said = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
-            raise self._error(f"{os.path.basename(command[0])} took longer than {_TIMEOUT} seconds", said) from error
+    def _run(self, command: Sequence[str], directory: Path) -> Finished:
+        done = run(command, timeout=_TIMEOUT, cwd=directory, env=self.env, umask=_UMASK)
+        if done.code is None:
+            raise self._error(f"{os.path.basename(command[0])} took longer than {_TIMEOUT} seconds", done.output)
+        return done
 
     def _error(self, message: str, said: str) -> VirtualenvError:
         output = tail(said, self.secrets)
@@ -801,13 +579,3 @@ def _misses(problem: str, name: str) -> bool:
     """
     needed = re.fullmatch(r"The package `[^`]+` requires `([^`]+)`, but it's not installed", problem.strip())
     return needed is not None and distribution_name(needed[1]) == name
-
-
-def distribution_name(requirement: str) -> str:
-    """Return the normalised name of the distribution that a requirement asks for.
-
-    >>> distribution_name("Gunicorn[gthread]==23.0.0")
-    'gunicorn'
-    """
-    match = re.match(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)", requirement)
-    return normalised(match[1]) if match else ""

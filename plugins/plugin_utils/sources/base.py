@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ class Artifact:
     :ivar source: facts about where it comes from: ``kind`` and, where they apply, ``path``, ``url`` (without
         credentials), ``version``, ``commit``, ``dirty``, ``requirement``, ``checksum``, ``subdir``.
     :ivar image: what names just this image on a host; empty for code.
+    :ivar names: what the archive of an image calls it.
     """
 
     path: Path | None
     sha256: str
     source: dict[str, Any]
     image: str = ""
+    names: Sequence[str] = ()
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -20,13 +20,15 @@ from urllib.parse import quote, urlencode
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.flaskops.server.plugins.module_utils.host.urls import masked
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.images import (
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.cli import repository
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image_archive import (
     UNREADABLE,
     ArchiveError,
+    nameless,
     names_in,
     several_names,
 )
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
 
 #: Archives by the name of their transport (containers-transports(5)).
 ARCHIVES = ("docker-archive", "oci-archive")
@@ -68,7 +70,7 @@ class Reference:
 
 
 def from_image(source: Mapping[str, Any], cache: Path, here: str, variables: Mapping[str, Any]) -> Artifact:
-    """Say which image is meant, by its digest: nothing is packed.
+    """Say which image is meant, by its digest: nothing is packed, but an archive loses its names.
 
     :param here: the directory that relative paths start from.
     :param variables: ``container_registry_logins`` and ``container_registry_authorities`` of the role.
@@ -77,7 +79,12 @@ def from_image(source: Mapping[str, Any], cache: Path, here: str, variables: Map
     archive = archive_of(image)
     if archive:
         path = Path(here, os.path.expanduser(archive))
-        return Artifact(path, digest_of(path), {"kind": "image archive", "path": str(path)}, path.name)
+        digest, names = image_in(path)
+        try:
+            copy = nameless(path, cache)
+        except ArchiveError as error:
+            raise SourceError(f"source.image: {path} {error}") from error
+        return Artifact(copy, digest, {"kind": "image archive", "path": str(path)}, path.name, names)
     named = reference(image)
     authorities = {
         name: str(Path(here, os.path.expanduser(path)))
@@ -178,8 +185,21 @@ def archive_of(image: str) -> str | None:
     return path if colon and transport in ARCHIVES else None
 
 
-def digest_of(archive: Path) -> str:
-    """Return the digest of the image in an archive, without an engine.
+def refuse_names_of_others(artifact: Artifact, app: str) -> None:
+    """Refuse the archive of an image that is called as a release of another app is.
+
+    :raises SourceError: saying so.
+    """
+    for name in artifact.names:
+        if name.startswith(repository("")) and name.rpartition(":")[0] != repository(app):
+            raise SourceError(
+                f"source.image: {artifact.source['path']} names its image {name}, as another app's release is named; save "
+                "it by another name"
+            )
+
+
+def image_in(archive: Path) -> tuple[str, list[str]]:
+    """Return the digest of the image in an archive and what it is called there, without an engine.
 
     :raises SourceError: when it is no image archive, or holds several images, or one with several names.
     """
@@ -188,7 +208,7 @@ def digest_of(archive: Path) -> str:
         raise SourceError(f"source.image: {archive} {several_names(names)}")
     if len(digests) != 1:
         raise SourceError(f"source.image: {archive} holds {len(digests)} images, expected one")
-    return digests[0]
+    return digests[0], names
 
 
 def is_archive(path: Path) -> bool:

@@ -82,7 +82,7 @@ def pack(root: Path, names: Iterable[str], source: Mapping[str, Any], facts: dic
         else:
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
-            _tidy(artifacts)
+            tidy(artifacts)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -156,7 +156,7 @@ def _mtime(digest: Any) -> int:
     return _MTIME_FIRST + int.from_bytes(digest.digest()[:8], "big") % _MTIME_RANGE
 
 
-def _tidy(artifacts: Path) -> None:
+def tidy(artifacts: Path) -> None:
     """Remove tarballs that nobody used for a month, and what dead runs left."""
     now = time.time()
     with os.scandir(artifacts) as entries:

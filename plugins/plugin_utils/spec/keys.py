@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import re
-import string
-from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import NGINX_OPTIONS
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.parts import PART_KEYS
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.values import COMMANDS
 
 NAME = r"[a-z][a-z0-9-]{0,30}"
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -34,8 +33,6 @@ RESERVED_NAMES = frozenset(
 
 #: The most characters of a host name (RFC 1035).
 LONGEST_HOST_NAME = 253
-#: The name of a header (RFC 9110, token).
-HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 
 def _inside(value: str) -> str | None:
@@ -53,20 +50,6 @@ def _plain_path(value: str) -> str | None:
 def _directive(value: Any) -> str | None:
     if isinstance(value, str) and value.rstrip().endswith("\\"):
         return "expected no backslash at its end: systemd would take the next line for a part of it"
-    return None
-
-
-def _in_ascii(value: str) -> str | None:
-    if value.isascii():
-        return None
-    return f"expected ASCII, write it percent-encoded: {quote(value, safe=string.punctuation, errors='replace')}"
-
-
-def _in_latin_1(value: Any) -> str | None:
-    try:
-        str(value).encode("latin-1")
-    except UnicodeEncodeError:
-        return "expected characters that a header can hold (ISO 8859-1)"
     return None
 
 
@@ -88,11 +71,6 @@ def _not_reserved(value: str) -> str | None:
         return f"stands for all apps in '-e app={ALL}', choose another"
     return "is the name of a user or service of the system, choose another" if value in RESERVED_NAMES else None
 
-
-#: A command for a shell, which may have several lines.
-COMMAND = Field("str", "A command.", multiline=True)
-#: Commands, run by a shell as the app's user in the release.
-COMMANDS = partial(Field, "list", default=[], items=COMMAND)
 
 SOURCE = {
     "path": Field(
@@ -125,44 +103,6 @@ PYTHON = {
     "find_links": Field("str", "A directory on the host, or a URL, with distributions."),
     "offline": Field("bool", "Use no index: `find_links` alone.", default=False),
     "system_packages": Field("bool", "Let the virtualenv see the distribution's Python packages.", default=False),
-}
-
-HEALTH = {
-    "path": Field(
-        "str",
-        "What is asked; a redirect on the app's own hosts is followed, and the last answer counts.",
-        default="/",
-        pattern=r"/\S*",
-        rule=_in_ascii,
-    ),
-    "status": Field(
-        "int|list",
-        "The status, or a list of them, that means healthy. Default: any below 500.",
-        items=Field("int", "A status."),
-    ),
-    "timeout": Field("int", "Seconds from start until it must have answered.", default=60, minimum=1, maximum=3600),
-    "headers": Field(
-        "dict",
-        "Headers to send.",
-        default={},
-        keys=HEADER_NAME,
-        values=Field("scalar", "A value.", rule=_in_latin_1),
-    ),
-}
-
-CHECKS = {
-    "tests": Field("str", "A command that must succeed in the staged release, as the app's user.", multiline=True),
-    "import": Field("bool", "Import the module and look the callable up, beside the starting instance.", default=True),
-    "pip_check": Field("bool", "The installed packages must agree with each other.", default=True),
-    "audit": Field("bool", "Look for known vulnerabilities.", default=False, planned=True),
-}
-
-HOOKS = {
-    "before_stage": COMMANDS("Before anything is done, in the live release."),
-    "after_stage": COMMANDS("In the staged release, before it starts."),
-    "before_live": COMMANDS("In the proved release, before visitors get it."),
-    "after_live": COMMANDS("In the live release."),
-    "on_failure": COMMANDS("In the release that still serves."),
 }
 
 TLS = {
@@ -251,15 +191,8 @@ APP = {
         keys=r"[A-Z][A-Za-z]+",
         values=Field("scalar|list", "A value.", items=DIRECTIVE, rule=_directive),
     ),
-    "health": Field("dict", "`path`, `status`, `timeout`, `headers`.", default={}, fields=HEALTH),
-    "checks": Field("dict", "`tests`, `import`, `pip_check`, `audit`.", default={}, fields=CHECKS),
+    **PART_KEYS,
     "release_commands": COMMANDS("Run once per fleet after every host has proved the release, before any goes live."),
-    "hooks": Field(
-        "dict",
-        "Commands at `before_stage`, `after_stage`, `before_live`, `after_live`, `on_failure`.",
-        default={},
-        fields=HOOKS,
-    ),
     "watch": Field(
         "dict",
         "After going live, real traffic is watched and the release taken back.",

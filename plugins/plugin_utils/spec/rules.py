@@ -13,6 +13,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.from_apps im
 from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import SITE, SitesError
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import TLS
+from ansible_collections.flaskops.server.plugins.plugin_utils.spec.parts import PART_RULES
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import check, nearest
 
 #: What an app can be built from.
@@ -137,4 +138,5 @@ RULES: tuple[Callable[[Mapping[str, Any], str], list[str]], ...] = (
     _tls,
     _site,
     _variables,
+    *PART_RULES,
 )

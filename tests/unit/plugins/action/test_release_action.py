@@ -49,3 +49,11 @@ def test_what_waits_to_go_live_is_given_up(
     with pytest.raises(type(fault), match=str(fault)):
         action.run(None, {})
     assert calls == ([{"state": "withdrawn", "given_up": True}] if given_up else [])
+
+
+def test_a_misspelt_state_is_refused_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    action = object.__new__(release.ActionModule)
+    action._task = types.SimpleNamespace(args={"app": APP, "state": "prooved"}, check_mode=False)
+    with pytest.raises(AnsibleActionFail, match=r"state: expected one of built, .*withdrawn.*proved"):
+        action.run(None, {})

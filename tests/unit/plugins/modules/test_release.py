@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.engine import Engine
+from ansible_collections.flaskops.server.plugins.module_utils.deploy import module
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.walk import Deploy
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.modules import release
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import resolve_one
@@ -62,7 +63,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return ended.value
 
     monkeypatch.setattr(release, "AnsibleModule", Module)
-    monkeypatch.setattr(release, "Layout", lambda name: Layout(name, tmp_path))
+    monkeypatch.setattr(module, "Layout", lambda name: Layout(name, tmp_path))
     run.root = tmp_path  # type: ignore[attr-defined]
     return run
 
@@ -72,7 +73,7 @@ def test_whatever_a_step_raises(call: Any, monkeypatch: pytest.MonkeyPatch, faul
     def raise_it(*_: Any) -> None:
         raise fault
 
-    monkeypatch.setitem(release.STEPS, "proved", raise_it)
+    monkeypatch.setattr(Deploy, "prove", raise_it)
     ended = call()
     assert ended.failed and ended.result["step"] == "host"
     assert ended.result["msg"].startswith("shop on web1: release ")
@@ -84,8 +85,8 @@ def test_another_app_that_cannot_be_stopped_does_not_hide_why(call: Any, monkeyp
     def raise_it(*_: Any) -> None:
         raise ValueError("odd")
 
-    monkeypatch.setitem(release.STEPS, "proved", raise_it)
-    monkeypatch.setattr(Engine, "withdraw", raise_it)
+    monkeypatch.setattr(Deploy, "prove", raise_it)
+    monkeypatch.setattr(Deploy, "withdraw", raise_it)
     (call.root / "run/flaskops").mkdir(mode=0o700)
     (call.root / "run/flaskops/blog.json").write_text('{"token": "mine"}')
     ended = call()

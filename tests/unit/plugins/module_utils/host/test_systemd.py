@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.host import systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.environment import environment_file, read_environment
 from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.process import children, descendants
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import (
@@ -21,9 +22,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.systemd impor
     SystemdError,
     UnitState,
     connections,
-    environment_file,
     memory_of,
-    read_environment,
 )
 
 NASTY = [
@@ -206,12 +205,19 @@ def test_state(says: Any, text: str, state: UnitState, dead: bool) -> None:
     assert (found, found.is_dead) == (state, dead)
 
 
-def test_instances(says: Any) -> None:
+def test_the_units_of_all_releases(says: Any) -> None:
     said = says(
-        stdout="shop@abc.service loaded active running shop, release abc\nshop@def.service loaded failed failed x\n\n"
+        stdout="shop@abc.service loaded active running shop, release abc\n"
+        "shop_mail@abc.timer loaded active waiting x\nshop@def.service loaded failed failed x\n\n"
     )
-    assert Systemd().instances("shop") == ["abc", "def"]
-    assert said.asked[0][-1] == "shop@*.service"
+    assert Systemd().releases("shop") == {
+        "abc": ["shop@abc.service", "shop_mail@abc.timer"],
+        "def": ["shop@def.service"],
+    }
+    # No unit of an app whose name only begins alike.
+    assert set(said.asked[0][-6:]) == {
+        f"shop{more}@*.{kind}" for more in ("", "_*") for kind in ("service", "socket", "timer")
+    }
 
 
 def test_what_systemctl_refuses_is_said(says: Any) -> None:

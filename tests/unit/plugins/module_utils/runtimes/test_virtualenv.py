@@ -4,117 +4,30 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes import requirements, virtualenv
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.virtualenv import VirtualenvError
-
-UV = next((path for path in (Path(sys.prefix, "bin/uv"), Path(shutil.which("uv") or "/none")) if path.exists()), None)
-ENSUREPIP = (
-    subprocess.run(["/usr/bin/python3", "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0
+from ansible_collections.flaskops.server.plugins.module_utils.host import process
+from ansible_collections.flaskops.server.plugins.module_utils.host.layout import VIRTUALENV_MARKER
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes import (
+    interpreter,
+    requirements,
+    virtualenv,
 )
-INSTALLERS = [
-    pytest.param("uv", marks=pytest.mark.skipif(UV is None, reason="uv is not installed")),
-    pytest.param("pip", marks=pytest.mark.skipif(not ENSUREPIP, reason="the system's Python has no ensurepip")),
-]
-
-
-def wheel(directory: Path, name: str, version: str, *requires: str, code: str = "") -> str:
-    """Make a wheel with a module and a console script of its name; return its SHA-256."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}-{version}-py3-none-any.whl"
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": code or f"version = {version!r}\ndef main():\n    import sys; print(__file__, sys.prefix)\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        + "".join(f"Requires-Dist: {item}\n" for item in requires),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
-    }
-    record = "".join(
-        f"{member},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},{len(text)}\n"
-        for member, text in files.items()
-    )
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, text in {**files, f"{info}/RECORD": record + f"{info}/RECORD,,\n"}.items():
-            archive.writestr(member, text)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-class Site:
-    """An app on a host, with a directory of wheels instead of an index."""
-
-    def __init__(self, root: Path, installer: str) -> None:
-        self.app, self.venvs, self.wheels, self.tools = (
-            root / "app",
-            root / "shop/venvs",
-            root / "wheels",
-            root / "tools",
-        )
-        self.app.mkdir(parents=True)
-        self.env = {"UV_CACHE_DIR": str(root / "uv"), "PIP_NO_CACHE_DIR": "1"}
-        self.server = ["server==2.0"]
-        if installer == "uv":
-            assert UV
-            (self.tools / "bin").mkdir(parents=True)
-            (self.tools / "bin/uv").symlink_to(UV)
-        wheel(self.wheels, "flusk", "1.0", "werk>=1")
-        wheel(self.wheels, "werk", "1.0")
-        wheel(self.wheels, "werk", "2.0")
-        wheel(self.wheels, "server", "1.0")
-        wheel(self.wheels, "server", "2.0", "werk")
-
-    def put(self, name: str, text: str) -> None:
-        (self.app / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.app / name).write_text(text)
-
-    def ensure(self, **python: Any) -> virtualenv.Built:
-        pip_check = python.pop("pip_check", True)
-        options = {"interpreter": "/usr/bin/python3", "offline": True, "find_links": str(self.wheels), **python}
-        return virtualenv.ensure(
-            self.venvs,
-            self.app,
-            req=requirements.find(self.app, options),
-            interp=virtualenv.interpreter(options["interpreter"]),
-            python=options,
-            server_packages=self.server,
-            env=self.env,
-            tools=self.tools,
-            pip_check=pip_check,
-        )
-
-    def left(self) -> list[str]:
-        return sorted(path.name for path in self.venvs.iterdir()) if self.venvs.exists() else []
-
-
-@pytest.fixture(params=INSTALLERS)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return Site(tmp_path, request.param)
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Site:
-    """The quicker installer of those that are there."""
-    return Site(tmp_path, "uv" if UV else "pip")
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.installer import VirtualenvError
+from wheels import ENSUREPIP, UV, Site, wheel
 
 
 def run(*command: str | Path) -> str:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True).stdout.strip()
-
-
-# ------------------------------------------------------------------------------------------------------ building
 
 
 def test_it_is_built_once_and_works_where_it_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,12 +53,14 @@ def test_it_is_built_once_and_works_where_it_ends(site: Site, monkeypatch: pytes
             assert b".build-" not in path.read_bytes(), path
     assert ".build-" not in (built.path / "pyvenv.cfg").read_text()
     assert not [path for path in built.path.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022]
-    facts = json.loads((built.path / virtualenv.VIRTUALENV_MARKER).read_text())
+    facts = json.loads((built.path / VIRTUALENV_MARKER).read_text())
     assert facts["requirements"]["kind"] == "requirements.txt"
     assert facts["installer"] == built.installer
 
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("nothing is run for a virtualenv that is there"))
-    monkeypatch.setattr(virtualenv, "_is_running", lambda path: True)
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *a, **k: pytest.fail("nothing is run for a virtualenv that is there")
+    )
+    monkeypatch.setattr(interpreter, "_is_running", lambda path: True)
     again = replace(built, created=False)
     known = virtualenv._known(built.path, built.key)
     assert known == again
@@ -491,9 +406,6 @@ def test_a_pylock(quick: Site) -> None:
     assert quick.ensure().locked == ["server==2.0", "werk==1.0"]
 
 
-# ------------------------------------------------------------------------------------------------------ failures
-
-
 def test_a_requirement_that_does_not_exist(site: Site) -> None:
     site.put("requirements.txt", "flusk==9.9\n")
     with pytest.raises(VirtualenvError, match=r"cannot install requirements\.txt") as caught:
@@ -531,7 +443,7 @@ def test_packages_that_do_not_agree(quick: Site) -> None:
 def test_a_venv_that_was_not_completed_or_lost_its_python_is_built_again(quick: Site) -> None:
     quick.put("requirements.txt", "werk==1.0\n")
     built = quick.ensure()
-    (built.path / virtualenv.VIRTUALENV_MARKER).unlink()
+    (built.path / VIRTUALENV_MARKER).unlink()
     assert quick.ensure().created
     (built.path / "bin/python").unlink()
     assert quick.ensure().created
@@ -593,7 +505,7 @@ def test_credentials_stay_in_the_environment(site: Site, monkeypatch: pytest.Mon
     site.put("requirements.txt", "flusk==1.0\n")
     url = "http://builder:hunter2-s%40cret@127.0.0.1:9/simple"
     commands: list[list[str]] = []
-    original = subprocess.run
+    original = process.run
 
     def record(command: list[str], **more: Any) -> Any:
         commands.append([str(word) for word in command])
@@ -602,7 +514,7 @@ def test_credentials_stay_in_the_environment(site: Site, monkeypatch: pytest.Mon
         return original(command, **more)
 
     site.env.update(UV_HTTP_RETRIES="0", PIP_RETRIES="0")
-    monkeypatch.setattr(subprocess, "run", record)
+    monkeypatch.setattr(virtualenv, "run", record)
     with pytest.raises(VirtualenvError) as caught:
         site.ensure(index_url=url, offline=False, find_links=None)
     assert caught.value.output
@@ -611,10 +523,9 @@ def test_credentials_stay_in_the_environment(site: Site, monkeypatch: pytest.Mon
     assert "builder" not in everything
 
 
-# ----------------------------------------------------------------------------------------------- names and options
-
 REQ = requirements.Requirements("requirements.txt", "requirements.txt", "0" * 64, ("requirements.txt",))
-PYTHON = virtualenv.Interpreter("/usr/bin/python3", "3.13.5", "cpython", "cpython-313-x86_64-linux-gnu linux-x86_64")
+
+PYTHON = interpreter.Interpreter("/usr/bin/python3", "3.13.5", "cpython", "cpython-313-x86_64-linux-gnu linux-x86_64")
 
 
 def test_the_key() -> None:
@@ -640,55 +551,6 @@ def test_the_key() -> None:
     ]
     assert len({base, *others}) == len(others) + 1
     assert key(index_url="https://me:one@h/simple") == key(index_url="https://you:two@h/simple")
-
-
-def test_interpreters(tmp_path: Path) -> None:
-    found = virtualenv.interpreter("/usr/bin/python3")
-    assert found.path == "/usr/bin/python3"
-    assert found.series in found.version
-    assert virtualenv.interpreter("").path == "/usr/bin/python3"
-    assert virtualenv.interpreter(f"{found.series}").series == found.series
-    assert virtualenv.interpreter(f"python{found.series}").series == found.series
-    with pytest.raises(VirtualenvError, match=r"has no 'python3\.99'. It has: /usr/.*python3") as caught:
-        virtualenv.interpreter("3.99")
-    assert caught.value.step == "interpreter"
-    broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho 'cannot load library' >&2\nexit 127\n")
-    broken.chmod(0o755)
-    with pytest.raises(VirtualenvError, match="cannot be run") as caught:
-        virtualenv.interpreter(str(broken))
-    assert "cannot load library" in caught.value.output
-
-
-def test_the_running_interpreter_is_described_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = virtualenv.interpreter("/usr/bin/python3")
-    code = "from ansible_collections.flaskops.server.plugins.module_utils.runtimes import virtualenv as v; print(v.interpreter('/usr/bin/python3'))"
-    env = {"PYTHONPATH": str(Path(virtualenv.__file__).parents[6])}
-    done = subprocess.run(["/usr/bin/python3", "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(asked)
-
-
-def test_installer_env(tmp_path: Path) -> None:
-    path = tmp_path / "installer.env"
-    assert virtualenv.installer_env(path) == {}
-    path.write_text(
-        '# comment\nPIP_CERT="/x y.pem"\n\nHTTPS_PROXY="http://p:1"\nbad line\nX="open\nPIP_INDEX_URL=https://a:b@h/?x=1\n'
-    )
-    assert virtualenv.installer_env(path) == {
-        "PIP_CERT": "/x y.pem",
-        "HTTPS_PROXY": "http://p:1",
-        "PIP_INDEX_URL": "https://a:b@h/?x=1",
-    }
-
-
-def test_the_apps_index_replaces_the_hosts(tmp_path: Path) -> None:
-    host = {"PIP_INDEX_URL": "https://host/simple", "UV_INDEX": "https://host/extra", "SSL_CERT_FILE": "/ca.pem"}
-    env = virtualenv._environment({"index_url": "https://app/simple"}, host, tmp_path)
-    assert env["PIP_INDEX_URL"] == env["UV_DEFAULT_INDEX"] == "https://app/simple"
-    assert "UV_INDEX" not in env
-    assert env["SSL_CERT_FILE"] == "/ca.pem"
-    assert "HOME" in env
-    assert not {"VIRTUAL_ENV", "PYTHONPATH", "PIP_FIND_LINKS"} & env.keys()
 
 
 def test_a_virtualenv_whose_packages_are_gone_is_built_again(quick: Site) -> None:

@@ -15,7 +15,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import environment_file
+from ansible_collections.flaskops.server.plugins.module_utils.host.environment import environment_file
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import (
     ROLES,
     render,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes import images
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes import runtimes_for
 from ansible_collections.flaskops.server.plugins.plugin_utils import servers
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers.base import Server
@@ -72,7 +72,7 @@ def lacks(name: str, server: Server | None, root: Path = ROOT) -> list[str]:
     module = f"plugins/plugin_utils/servers/{name}.py: "
     if server is None:
         return [*lacking, f"{module}missing, or without SERVER = Server(name={name!r}, ...)"]
-    known = images.runtimes_of(Layout("shop"))
+    known = runtimes_for(Layout("shop"))
     said = {
         f"name: expected {name!r}": server.name == name,
         "options: expected Field('dict', ..., default={}) with a sentence, the app's key": bool(server.options.doc)

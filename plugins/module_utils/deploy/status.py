@@ -13,7 +13,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.host import health
 from ansible_collections.flaskops.server.plugins.module_utils.host.front import NOT_REACHED, leads_to
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd, memory_of
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.images import runtimes_of
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.pid import container_pid
 
 #: Seconds that the health question may take.
 HEALTH_TIMEOUT = 5
@@ -42,14 +42,20 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
         "health": "nothing is live",
         "instance": "none",
         "memory": None,
+        "units": {},
+        "parts": facts.get("parts", {}),
     }
     if live:
         state = systemd.state(layout.unit(live))
-        main_pid = runtimes_of(layout)[layout.runtime(live)].main_pid(live, state.main_pid)
+        main_pid = state.main_pid
+        if main_pid and layout.runtime(live) == "image":
+            main_pid = container_pid(layout.release(live), f"{layout.name}-{live}")
         # systemd counts what is below its unit, and a container is not.
         counted = state.memory is not None and main_pid == state.main_pid
         memory = state.memory if counted else memory_of(main_pid)
+        units = systemd.releases(layout.name).get(live, [])
         said.update(instance=state.active, memory=memory, since=state.since)
+        said["units"] = {unit: systemd.state(unit).active for unit in units if unit != layout.unit(live)}
         try:
             asked, socket = app["health"], layout.runtime_socket(live)
             answer = health.ask(
@@ -59,17 +65,6 @@ def status(layout: Layout, systemd: Systemd, app: Mapping[str, Any], deploys: in
         except health.NoAnswerError as error:
             said["health"] = str(error)
     return said
-
-
-def version(source: Mapping[str, Any]) -> str:
-    """Return the shortest words for where a release came from."""
-    return str(
-        source.get("version")
-        or source.get("requirement")
-        or source.get("commit")
-        or source.get("kind")
-        or "unknown source"
-    )
 
 
 def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
@@ -82,7 +77,7 @@ def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
     else:
         memory = f", {said['memory'] // 2**20} MiB" if said["memory"] is not None else ""
         lines = [
-            f"{said['app']}: {said['live']} ({version(said['source'])}) is live, {_age(said['staged'], now)} old",
+            f"{said['app']}: {said['live']} ({record.version(said['source'])}) is live, {_age(said['staged'], now)} old",
             f"  health {said['health']}, instance {said['instance']}{memory}",
             f"  kept: {', '.join(said['releases'])}; a rollback goes to {said['previous'] or 'nothing, there is no earlier one'}",
         ]
@@ -91,10 +86,12 @@ def as_lines(said: Mapping[str, Any], now: float | None = None) -> list[str]:
             lines.insert(
                 1, f"  damaged: {damage}. Next: ansible-playbook -i INVENTORY flaskops.server.deploy makes it again"
             )
+    lines += [f"  {unit} {state}" for unit, state in sorted(said["units"].items())]
     if not said["reachable"]:
         lines.append(f"  {NOT_REACHED}")
     for entry in said["deploys"]:
-        why = f": {entry['reason']}" if entry.get("reason") else ""
+        told = entry.get("reason") or "; ".join(entry.get("commands", ()))
+        why = f": {told}" if told else ""
         lines.append(
             f"  {entry.get('time')} {entry.get('action')} {entry.get('release')} {entry.get('result')}{why} ({entry.get('by')})"
         )

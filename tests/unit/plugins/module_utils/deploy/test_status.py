@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.status import as_lines, status
 from ansible_collections.flaskops.server.plugins.module_utils.host import health, record
 from ansible_collections.flaskops.server.plugins.module_utils.host.health import Answer, NoAnswerError
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.host.status import as_lines, status, version
+from ansible_collections.flaskops.server.plugins.module_utils.host.record import version
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd, UnitState
 
 APP: dict[str, Any] = {
@@ -29,6 +30,9 @@ class Running(Systemd):
 
     def state(self, unit: str) -> UnitState:
         return UnitState("active", 0, 1, "success", 50 * 2**20, "Fri")
+
+    def releases(self, name: str) -> dict[str, list[str]]:
+        return {"def": ["shop@def.service", "shop_mail@def.timer"], "abc": ["shop@abc.service"]}
 
 
 @pytest.fixture
@@ -81,6 +85,7 @@ def test_what_is_live(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
         "shop: def (v1) is live, 2 h old",
         "  health 200, instance active, 50 MiB",
         "  kept: abc, def; a rollback goes to abc",
+        "  shop_mail@def.timer active",
         "  t deploy def live (ann)",
         "  u deploy bad failed: cannot be imported (eve)",
     ]
@@ -153,5 +158,20 @@ def test_an_app_that_nginx_does_not_lead_to(layout: Layout) -> None:
 )
 def test_age(staged: str, age: str) -> None:
     said = {"app": "shop", "live": "abc", "source": {}, "staged": staged, "health": "200", "instance": "active"}
-    said |= {"memory": None, "releases": [], "previous": None, "deploys": [], "damaged": [], "reachable": True}
+    said |= {
+        "memory": None,
+        "releases": [],
+        "previous": None,
+        "deploys": [],
+        "damaged": [],
+        "reachable": True,
+        "units": {},
+    }
     assert as_lines(said, NOW)[0] == f"shop: abc (unknown source) is live, {age} old"
+
+
+def test_release_commands_are_told(layout: Layout) -> None:
+    entry = {"release": "new", "result": record.COMMANDS, "action": "deploy", "time": "v", "by": "ann"}
+    record.append(layout.record, {**entry, "commands": ["flask db upgrade", "touch x"]})
+    said = status(layout, Running(), APP, 1)
+    assert as_lines(said, NOW)[-1] == "  v deploy new commands ran: flask db upgrade; touch x (ann)"

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The virtualenv as what a release runs in. That one is really built is tested with ``virtualenv``."""
+"""Virtualenvs of releases that are there: commands in them, their processes, and when they go."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pwd
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes import Bundle, RuntimeFault, Virtualenv
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import Virtualenv
 
 
 @pytest.fixture
@@ -63,20 +62,6 @@ def test_an_app_that_never_had_a_virtualenv(layout: Layout) -> None:
     assert not layout.venvs.exists()
 
 
-def test_the_environment_leads_to_the_release_and_not_to_where_it_is_made(tmp_path: Path) -> None:
-    bundle = Bundle({}, "aaa", tmp_path)
-    runtime = Virtualenv(Layout("shop"))
-    home = "/srv/shop/releases/aaa"
-    assert runtime.environment(bundle) == {
-        "PATH": f"{home}/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "VIRTUAL_ENV": f"{home}/venv",
-        "PYTHONPATH": f"{home}/app",
-        "HOME": "/srv/shop/shared",
-    }
-    (tmp_path / "app/src").mkdir(parents=True)
-    assert runtime.environment(bundle)["PYTHONPATH"] == f"{home}/app:{home}/app/src"
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_command_runs_as_the_app_where_its_code_is(layout: Layout) -> None:
     (layout.release("aaa") / "app").mkdir(parents=True)
@@ -93,9 +78,3 @@ def test_a_command_runs_as_the_app_where_its_code_is(layout: Layout) -> None:
 
 def test_systemds_process_is_the_servers(layout: Layout) -> None:
     assert Virtualenv(layout).main_pid("aaa", 42) == 42
-
-
-def test_nothing_is_built_without_a_source(layout: Layout, tmp_path: Path) -> None:
-    app: dict[str, Any] = {"python": {}, "checks": {}}
-    with pytest.raises(RuntimeFault, match="no source was sent"):
-        Virtualenv(layout).build(Bundle(app, "aaa", tmp_path))
