@@ -14,7 +14,13 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import c
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
 
-OPTIONS = ("apps", "path", "fleet", "only", "single")
+OPTIONS = {
+    "apps": {"type": "raw", "required": True},
+    "path": {"type": "str", "default": "flask_apps"},
+    "fleet": {"type": "bool", "default": False},
+    "only": {"type": "raw"},
+    "single": {"type": "bool", "default": False},
+}
 
 
 class ActionModule(ActionBase):
@@ -28,15 +34,15 @@ class ActionModule(ActionBase):
         # The first task of every playbook: it fails without an exception, of which an old core would speak first.
         if wrong := core_mistake():
             return {**result, "failed": True, "msg": wrong}
-        arguments = self._task.args
-        refuse_unknown(arguments, OPTIONS, "check_apps")
+        refuse_unknown(self._task.args, tuple(OPTIONS), "check_apps")
+        _, arguments = self.validate_argument_spec(OPTIONS)
         try:
-            apps = resolve(plain(arguments.get("apps")), arguments.get("path", "flask_apps"))
-            if arguments.get("fleet"):
+            apps = resolve(plain(arguments["apps"]), arguments["path"])
+            if arguments["fleet"]:
                 fleet = choice.Fleet(task_vars or {}, [app["name"] for app in apps])
-                chosen = choice.choose(fleet, plain(arguments.get("only")), bool(arguments.get("single")))
+                chosen = choice.choose(fleet, plain(arguments["only"]), arguments["single"])
                 apps = [app for app in apps if app["name"] in chosen]
-                if arguments.get("only") is not None and "app" not in load_extra_vars(self._loader):
+                if arguments["only"] is not None and "app" not in load_extra_vars(self._loader):
                     # A variable of that name in an inventory can mean something else.
                     self._display.warning(f"The variable app narrows this run to: {', '.join(chosen) or 'no app'}.")
         except SpecError as error:

@@ -11,10 +11,32 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import SitesError, resolve_sites
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import render
-from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import require_core
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
 
 #: What the controller takes care of; everything else is the module's.
 _OURS = ("templates", "sites", "site_template", "remove_links")
+
+#: What a task can say; the module's other options are filled in here.
+OPTIONS: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present", "checked", "reloaded"], "default": "present"},
+    "root": {"type": "str"},
+    "templates": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "src": {"type": "str", "required": True},
+            "path": {"type": "str", "required": True},
+            "vars": {"type": "dict"},
+            "backup": {"type": "bool"},
+        },
+    },
+    "sites": {"type": "list", "elements": "raw"},
+    "site_template": {"type": "str"},
+    "self_signed_days": {"type": "int"},
+    "remove_links": {"type": "dict"},
+    "service": {"type": "str"},
+    "error_log": {"type": "str"},
+}
 
 
 class ActionModule(ActionBase):
@@ -27,6 +49,9 @@ class ActionModule(ActionBase):
         require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
+        refuse_unknown(self._task.args, tuple(OPTIONS), "nginx_config")
+        # What is wrong inside of a site is for resolve_sites to say, all at once.
+        self.validate_argument_spec(OPTIONS)
         state = self._task.args.get("state", "present")
         sites = self._sites()
         if state == "checked":

@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import require_core
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
 
 OPTIONS = {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -48,6 +48,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
+        refuse_unknown(self._task.args, tuple(OPTIONS), "packages")
         _, arguments = self.validate_argument_spec(OPTIONS)
         names: list[str] = arguments["names"]
         looked = self._low_level_execute_command(LOOK % shlex.join(names))

@@ -14,17 +14,27 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.module import ARGUMENTS
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
+from ansible_collections.flaskops.server.plugins.module_utils.host.urls import masked
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import (
+    HELPERS,
     ROLES,
     render,
     render_tree,
     role_variables,
 )
 from ansible_collections.flaskops.server.plugins.plugin_utils.run import run
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.apps import (
+    find_app,
+    has_work,
+    is_first,
+    registered_result,
+    summarize,
+)
 from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
@@ -33,7 +43,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image impo
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest
 
 #: What a task can say; the module's other options are filled in here.
-OPTIONS = ("app", "state", "release")
+OPTIONS = {name: option for name, option in ARGUMENTS.items() if not name.startswith("_")}
 
 #: What a host executes: every step, and one that has to make the release.
 MODULE, WITH_SOURCE = "flaskops.server.release", "flaskops.server.release_with_source"
@@ -49,17 +59,48 @@ class ActionModule(ActionBase):
     """See the module's documentation."""
 
     _supports_check_mode = True
+    _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        arguments = self._task.args
-        refuse_unknown(arguments, OPTIONS, "release")
-        step = _step(arguments.get("state", Step.LIVE.value))
-        app, hidden = public_app(arguments.get("app"))
+        refuse_unknown(self._task.args, tuple(OPTIONS), "release")
+        if "state" in self._task.args:
+            _refuse_unknown_state(self._task.args["state"])
+        _, arguments = self.validate_argument_spec(OPTIONS)
+        step = Step(arguments["state"])
+        app, sensitive = public_app(find_app(self._task.args["app"], lambda: self._apps(variables)))
+        result["app"] = app["name"]
+        register = arguments["registered"]
+        if not _has_work(step, app, register, variables):
+            result |= {"changed": False, "skipped": True, "skip_reason": f"{app['name']} has nothing to do here"}
+            made: dict[str, Any] = {}
+        else:
+            made = self._walk(step, app, arguments, sensitive, variables)
+            if "diff" in made:
+                made["diff"] = [_without_credentials(shown) for shown in made["diff"]]
+        if step is Step.ACTIVATE and not made.get("failed"):
+            verified = registered_result(variables.get(register), app["name"])
+            result["summary"] = summarize(app["name"], verified, made, arguments["nginx_follows"])
+        return {**result, **made}
+
+    def _apps(self, variables: dict[str, Any]) -> Any:
+        """Return the apps in which a name is looked up."""
+        if self._task.args.get("apps") is not None:
+            return self._task.args["apps"]
+        return self._templar.template(variables.get("flask_apps", []))
+
+    def _walk(
+        self,
+        step: Step,
+        app: dict[str, Any],
+        arguments: dict[str, Any],
+        sensitive: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> dict[str, Any]:
         server = SERVERS[app["server"]]
-        request: dict[str, Any] = {
+        context: dict[str, Any] = {
             "by": run.who(),
             "run": run.this_run(),
             "host": variables.get("inventory_hostname", ""),
@@ -69,103 +110,122 @@ class ActionModule(ActionBase):
             "noise": sorted({word for one in SERVERS.values() for word in one.noise}),
         }
         artifact = None
-        is_proof = step.takes_source
+        # In check mode nothing was verified before, and the host predicts a later step from the release too.
+        is_made = step.takes_source or (self._task.check_mode and step is not Step.ABORT)
+        # An asynchronous step answers Ansible itself: no credentials of URLs could be taken out of its diff.
+        if (
+            self._task.diff
+            and not self._task.async_val
+            and (step is Step.VERIFY or (self._task.check_mode and step is Step.ACTIVATE))
+        ):
+            context["diff"] = True
         try:
-            if is_proof and not arguments.get("release"):
+            if is_made and not arguments["release"]:
                 artifact = self._artifact(app, variables)
                 files = self._files(app, variables)
-                parts = identity.components(app, hidden, artifact.sha256, files, list(server.packages))
-                request.update(
+                parts = identity.components(app, sensitive, artifact.sha256, files, list(server.packages))
+                context.update(
                     release=identity.release_id(parts),
                     parts=parts,
                     files=files,
                     server_packages=list(server.packages),
                     source=artifact.source,
                 )
-            made = self._deploy(app, arguments, request, hidden, artifact, variables)
+            made = self._deploy(step, app, arguments, context, sensitive, artifact, variables)
         except AnsibleConnectionFailure:
             # Nothing can be given up on a host that cannot be reached, and trying again would hide why.
             raise
         except Exception:
-            if is_proof:
-                self._give_up(app, request, variables)
+            if step.takes_source:
+                self._give_up(app, context, variables)
             raise
-        if is_proof and made.get("failed") and made.get("holder"):
-            self._give_up(app, request, variables)
-        return {**result, **made}
+        if step.takes_source and made.get("failed") and made.get("holder"):
+            self._give_up(app, context, variables)
+        return made
 
-    def _give_up(self, app: dict[str, Any], request: dict[str, Any], variables: dict[str, Any]) -> None:
-        """Stop what this run proved of the host's other apps, where this one is refused before the host hears of it."""
+    def _give_up(self, app: dict[str, Any], context: dict[str, Any], variables: dict[str, Any]) -> None:
+        """Stop what this run verified of the host's other apps, when this one is refused before the host hears of it."""
         if self._task.check_mode:
             return
-        kept = {key: request[key] for key in ("by", "run", "host", "drain_seconds", "runtime")}
+        kept = {key: context[key] for key in ("by", "run", "host", "drain_seconds", "runtime")}
         done = self._call(
-            app, {"state": Step.WITHDRAWN.value}, {**kept, "given_up": True}, {"secrets": {}, "python": {}}, variables
+            app, {"state": Step.ABORT.value}, {**kept, "given_up": True}, {"secrets": {}, "python": {}}, variables
         )
         if done.get("msg"):
             self._display.warning(str(done["msg"]))
 
     def _deploy(
         self,
+        step: Step,
         app: dict[str, Any],
         arguments: dict[str, Any],
-        request: dict[str, Any],
-        hidden: dict[str, Any],
+        context: dict[str, Any],
+        sensitive: dict[str, Any],
         artifact: Artifact | None,
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         temporary = None
+        is_async = bool(self._task.async_val)
         try:
             # What makes a release is sent where it has to be made, with the source.
             module = MODULE
-            if artifact and not self._task.check_mode and not self._is_staged(app["name"], request["release"]):
-                module, temporary = WITH_SOURCE, self._attach(artifact, request, hidden)
-            result = self._call(app, arguments, request, hidden, variables, module)
+            # The answer of an asynchronous step comes too late to send the source after it.
+            is_real = not self._task.check_mode
+            if artifact and is_real and (is_async or not self._is_staged(app["name"], context["release"])):
+                module, temporary = WITH_SOURCE, self._attach(artifact, context, sensitive)
+            result = self._call(app, arguments, context, sensitive, variables, module, is_async)
+            if is_async:
+                # Its wrapper on the host removes what was sent.
+                temporary = None
+                return result
             holder = result.get("holder")
             if holder and run.is_dead(holder):
                 self._display.display(f"{app['name']}: the run that held the lock is dead, going on in its place")
-                request["dead"] = holder.get("token")
-                result = self._call(app, arguments, request, hidden, variables, module)
+                context["dead"] = holder.get("token")
+                result = self._call(app, arguments, context, sensitive, variables, module)
             if artifact and result.get("source_needed"):
-                temporary = self._attach(artifact, request, hidden)
-                result = self._call(app, arguments, request, hidden, variables, WITH_SOURCE)
+                temporary = self._attach(artifact, context, sensitive)
+                result = self._call(app, arguments, context, sensitive, variables, WITH_SOURCE)
         finally:
             if temporary:
                 self._remove_tmp_path(temporary)
         return result
 
-    def _attach(self, artifact: Artifact, request: dict[str, Any], hidden: dict[str, Any]) -> str | None:
+    def _attach(self, artifact: Artifact, context: dict[str, Any], sensitive: dict[str, Any]) -> str | None:
         """Put the packed source into what is sent, or on the host; return the directory that it is in there."""
         if not artifact.path:
             # An image that the host pulls.
             return None
         packed = _packed(artifact.path)
         if packed:
-            hidden["artifact"] = packed
+            sensitive["artifact"] = packed
             return None
         temporary: str = self._make_tmp_path()
-        request["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
-        self._transfer_file(str(artifact.path), request["artifact"])
-        self._fixup_perms2((temporary, request["artifact"]))
+        context["artifact"] = self._connection._shell.join_path(temporary, "artifact.tar")
+        self._transfer_file(str(artifact.path), context["artifact"])
+        self._fixup_perms2((temporary, context["artifact"]))
         return temporary
 
     def _call(
         self,
         app: dict[str, Any],
         arguments: dict[str, Any],
-        request: dict[str, Any],
-        hidden: dict[str, Any],
+        context: dict[str, Any],
+        sensitive: dict[str, Any],
         variables: dict[str, Any],
         module: str = MODULE,
+        is_async: bool = False,
     ) -> dict[str, Any]:
         module_arguments = {
             "app": app,
-            "state": arguments.get("state", Step.LIVE.value),
+            "state": arguments["state"],
             "release": arguments.get("release"),
-            "request": request,
-            "hidden": base64.b64encode(json.dumps(hidden).encode()).decode(),
+            "_context": context,
+            "_sensitive": base64.b64encode(json.dumps(sensitive).encode()).decode(),
         }
-        result: dict[str, Any] = self._execute_module(module, module_arguments, task_vars=variables)
+        result: dict[str, Any] = self._execute_module(
+            module, module_arguments, task_vars=variables, wrap_async=is_async
+        )
         result.pop("invocation", None)
         return result
 
@@ -198,6 +258,7 @@ class ActionModule(ActionBase):
             "app": app,
             "home": str(Layout(app["name"]).release("%i")),
             "server": SERVERS[name],
+            **HELPERS,
             **role_variables(self._templar, name, variables),
         }
         files = render_tree(self._templar, "app", "serve", scope)
@@ -210,12 +271,32 @@ class ActionModule(ActionBase):
         return files
 
 
-def _step(state: Any) -> Step:
-    try:
-        return Step(state)
-    except ValueError:
-        known = [step.value for step in Step]
-        raise AnsibleActionFail(f"state: expected one of {', '.join(known)}{nearest(str(state), known)}") from None
+def _refuse_unknown_state(state: Any) -> None:
+    known = [step.value for step in Step]
+    if state not in known:
+        raise AnsibleActionFail(f"state: expected one of {', '.join(known)}{nearest(str(state), known)}")
+
+
+def _has_work(step: Step, app: dict[str, Any], register: str | None, variables: dict[str, Any]) -> bool:
+    """Whether the host has to be asked at all.
+
+    :param register: the name of the variable that says what waits.
+    """
+    if step is Step.RUN_COMMANDS and not app["release_commands"]:
+        return False
+    if not register or step is Step.VERIFY:
+        return True
+    if step in (Step.STAGE, Step.RUN_COMMANDS):
+        return is_first(variables, register, app["name"])
+    return has_work(variables.get(register), app["name"])
+
+
+def _without_credentials(shown: dict[str, str]) -> dict[str, str]:
+    """Return an entry of a diff as it may be seen; the host has hidden the app's secrets in it."""
+    seen = {key: masked(text) for key, text in shown.items()}
+    if seen["before"] == seen["after"]:
+        seen["after"] += "(a hidden value changed)\n"
+    return seen
 
 
 def _packed(path: Path) -> str:

@@ -7,70 +7,48 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release
-short_description: Stage, prove and switch releases of a Flask app
+short_description: Stage, verify and activate releases of a Flask app
 version_added: 0.1.0
 description:
   - Packs the app's source on the controller, stages it on the host as an immutable release whose name is a digest of
-    everything that can change its behaviour, starts it beside the live one, proves it healthy on a private socket, and
+    everything that can change its behaviour, starts it beside the live one, checks its health on a private socket, and
     moves the pointer C(live).
-  - The steps are separate, so that a fleet can prove a release everywhere before it goes live anywhere.
-options:
-  app:
-    description: One app, as an item of C(flask_apps).
-    type: dict
-    required: true
-  state:
-    description:
-      - V(built) stages the release where it is missing and goes no further, so that others can fetch its image.
-      - V(proved) stages the release where it is missing, starts it and proves it healthy. Nothing is done where it is live.
-      - V(commanded) runs the app's C(release_commands) in the release that this run proved.
-      - V(live) moves the pointer to the release that this run proved, drains and stops the old one.
-      - V(withdrawn) stops the release that this run proved.
-    type: str
-    choices: [built, proved, commanded, live, withdrawn]
-    default: live
-  release:
-    description:
-      - With O(state=proved), a release that is on the host already, by its id, or V(previous) for the last good one
-        before the live one. Without, the release that the app's source and settings make.
-    type: str
-  request:
-    description: What the controller found out. Filled in by the action plugin.
-    type: dict
-  hidden:
-    description: The app's secrets and its packed source, in a form that hides them whole. Filled in by the action plugin.
-    type: str
-attributes:
-  check_mode:
-    description: Says which release would be made, and how it differs from the live one.
-    support: full
-  diff_mode:
-    description: Nothing is shown; what differs is said by name.
-    support: none
-extends_documentation_fragment: [action_common_attributes]
+  - The steps are separate, so that a fleet can verify a release everywhere before it goes live anywhere.
+extends_documentation_fragment:
+  - flaskops.server.release
+  - flaskops.server.release.attributes
+  - action_common_attributes
+  - action_common_attributes.flow
 author:
   - The flaskops.server contributors (@flaskops)
 """
 
 EXAMPLES = r"""
-- name: Prove the release beside the live one
+- name: Verify the release beside the live one
   flaskops.server.release:
-    app: "{{ flask_apps[0] }}"
-    state: proved
+    app: shop
+    state: verify
+  register: shop_verified
 
-- name: Let visitors have it
+- name: Switch visitors to it, unless it is live already
   flaskops.server.release:
-    app: "{{ flask_apps[0] }}"
-    state: live
+    app: shop
+    state: activate
+    registered: shop_verified
 
-- name: Prove the release before this one again, for a rollback
+- name: Verify the previous release again, for a rollback
   flaskops.server.release:
-    app: "{{ flask_apps[0] }}"
-    state: proved
+    app: shop
+    state: verify
     release: previous
 """
 
 RETURN = r"""
+app:
+  description: The app's name.
+  returned: always
+  type: str
+  sample: shop
 release:
   description: The release's id.
   returned: always
@@ -78,25 +56,31 @@ release:
   sample: 3f2a9c01d7e4
 live:
   description: The release that was live before this step.
-  returned: with O(state=proved) and O(state=withdrawn)
+  returned: with O(state=verify) and O(state=abort)
   type: str
   sample: 81bc22e0a9f3
 notes:
   description: Messages for the operator, even on success, such as files of the repository that a shared path hides.
-  returned: with O(state=proved) and O(state=live)
+  returned: with O(state=verify) and O(state=activate)
   type: list
   elements: str
+summary:
+  description: What the deploy did with the app, in lines for a person to read.
+  returned: with O(state=activate)
+  type: list
+  elements: str
+  sample: ["shop: 3f2a9c01d7e4 is live, 81bc22e0a9f3 was"]
 reachable:
   description: Whether a site of nginx on this host leads visitors to the app's live release.
-  returned: with O(state=live), and with O(state=proved) where the release is live already
+  returned: with O(state=activate), and with O(state=verify) when the release is live already
   type: bool
 source_needed:
-  description: Whether the packed source has to be sent, because files of a release that was complete are gone.
-  returned: with O(state=built) and O(state=proved), where it is so; the action plugin then sends it
+  description: Whether the packed source has to be sent, because files of a complete release are gone.
+  returned: with O(state=stage) and O(state=verify), to the action plugin, which then sends it
   type: bool
 pending:
   description: Whether the release waits to go live.
-  returned: with O(state=proved)
+  returned: with O(state=verify)
   type: bool
 differs:
   description: What differs between the release and the live one.
@@ -106,15 +90,15 @@ differs:
   sample: [code, env]
 size:
   description: The number of workers and threads, and why.
-  returned: with O(state=proved), when something was done
+  returned: with O(state=verify), when something was done
   type: str
 previous:
   description: The release that was live before.
-  returned: with O(state=live)
+  returned: with O(state=activate)
   type: str
 seconds:
   description: How long the switch took, drain included.
-  returned: with O(state=live)
+  returned: with O(state=activate)
   type: float
 holder:
   description: Who holds the app's lock.

@@ -13,8 +13,10 @@ description:
   - Reads the releases, the record and systemd's view of one app, and asks the live release for its health.
 options:
   app:
-    description: One app, as an item of C(flask_apps).
-    type: dict
+    description:
+      - The app, as the name of an item of C(flask_apps) or as a dict with the keys of such an item.
+      - A name that no app of the host has is refused with the nearest one.
+    type: raw
     required: true
   deploys:
     description: How many of the last deploys to return.
@@ -35,7 +37,7 @@ author:
 EXAMPLES = r"""
 - name: See what is live
   flaskops.server.release_info:
-    app: "{{ flask_apps[0] }}"
+    app: shop
   register: shop
 """
 
@@ -131,7 +133,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.systemd impor
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"app": {"type": "dict", "required": True}, "deploys": {"type": "int", "default": 5}},
+        argument_spec={"app": {"type": "raw", "required": True}, "deploys": {"type": "int", "default": 5}},
         supports_check_mode=True,
     )
     app = module.params["app"]

@@ -12,33 +12,11 @@ version_added: 0.1.0
 description:
   - For the action plugin of M(flaskops.server.release) alone, which calls it in the place of that module where the release is
     not on the host yet. It brings along what makes a release, which all other steps do not have to carry.
-options:
-  app:
-    description: See M(flaskops.server.release).
-    type: dict
-    required: true
-  state:
-    description: See M(flaskops.server.release).
-    type: str
-    choices: [built, proved, commanded, live, withdrawn]
-    default: live
-  release:
-    description: See M(flaskops.server.release).
-    type: str
-  request:
-    description: See M(flaskops.server.release).
-    type: dict
-  hidden:
-    description: See M(flaskops.server.release).
-    type: str
-attributes:
-  check_mode:
-    description: See M(flaskops.server.release).
-    support: full
-  diff_mode:
-    description: See M(flaskops.server.release).
-    support: none
-extends_documentation_fragment: [action_common_attributes]
+extends_documentation_fragment:
+  - flaskops.server.release
+  - flaskops.server.release.attributes
+  - action_common_attributes
+  - action_common_attributes.flow
 author:
   - The flaskops.server contributors (@flaskops)
 """
@@ -46,7 +24,8 @@ author:
 EXAMPLES = r"""
 - name: The action plugin of flaskops.server.release calls it
   flaskops.server.release_with_source:
-    app: "{{ flask_apps[0] }}"
+    app: shop
+    state: verify
 """
 
 RETURN = r"""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import HELPERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import render as render_template
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -37,7 +38,7 @@ def render() -> Render:
     def function(role: str, template: str, **variables: Any) -> str:
         loader = DataLoader()
         path = ROLES / role / "templates" / template
-        everything = role_variables(role) | variables
+        everything = role_variables(role) | HELPERS | variables
         templar = Templar(loader=loader, variables=everything)
         return render_template(templar, path, everything)
 

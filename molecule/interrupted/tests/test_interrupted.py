@@ -221,9 +221,9 @@ def test_killed_on_one_host_between_start_and_switch(tmp_path: Path, live: str) 
         assert f"{HOSTS[0]} failed, see above" in " ".join(failed.output.split())
         killed, other = (outcome.look()[host] for host in HOSTS)
         assert len(killed.instances) == 2 and set(killed.instances.values()) == {"active"}
-        # The other host proved it, and withdrew it.
+        # The other host verified it, and aborted it.
         deploying.wait_until(
-            "withdrawn", lambda: len(deploying.on_host(deploying.addresses()[HOSTS[1]]).instances) == 1
+            "the other one is aborted", lambda: len(deploying.on_host(deploying.addresses()[HOSTS[1]]).instances) == 1
         )
         assert other.lock is None
         again = deploying.playbook("deploy", apps=[app])

@@ -10,13 +10,13 @@ from enum import Enum
 class Step(Enum):
     """A step: the ``state`` of the module ``release``, and what the walk calls it."""
 
-    BUILT = "built"
-    PROVED = "proved"
-    COMMANDED = "commanded"
-    LIVE = "live"
-    WITHDRAWN = "withdrawn"
+    STAGE = "stage"
+    VERIFY = "verify"
+    RUN_COMMANDS = "run_commands"
+    ACTIVATE = "activate"
+    ABORT = "abort"
 
     @property
     def takes_source(self) -> bool:
         """Whether it may need the packed source; nothing of it outlives a run that is gone, so that it may be killed."""
-        return self in (Step.BUILT, Step.PROVED)
+        return self in (Step.STAGE, Step.VERIFY)

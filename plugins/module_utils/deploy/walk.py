@@ -53,11 +53,11 @@ class Deploy:
     def step(self, step: Step, claim: Claim) -> dict[str, Any]:
         """Do a step; whatever it raises is for :meth:`fail`."""
         steps = {
-            Step.BUILT: self.build,
-            Step.PROVED: self.prove,
-            Step.COMMANDED: self.command,
-            Step.LIVE: self.go_live,
-            Step.WITHDRAWN: self.withdraw,
+            Step.STAGE: self.build,
+            Step.VERIFY: self.prove,
+            Step.RUN_COMMANDS: self.command,
+            Step.ACTIVATE: self.go_live,
+            Step.ABORT: self.withdraw,
         }
         return steps[step](claim)
 

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from ansible import template as ansible_template
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import container
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -55,3 +57,16 @@ def role_variables(templar: Any, role: str, variables: Mapping[str, Any]) -> dic
     defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text(encoding="utf-8"))
     names = [name for name in defaults if name != f"{role}_app"]
     return {name: templar.template(variables[name]) if name in variables else defaults[name] for name in names}
+
+
+def python_literal(value: Any) -> str:
+    """Return a value of YAML as Python source."""
+    return repr(json.loads(json.dumps(value)))
+
+
+#: What the templates of a release can call; no filters, since nobody else needs them.
+HELPERS: dict[str, Any] = {
+    "python_literal": python_literal,
+    "container_options": container.options,
+    "slice_limits": container.slice_limits,
+}

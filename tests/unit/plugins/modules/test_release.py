@@ -40,10 +40,10 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         def __init__(self, **_: Any) -> None:
             self.params = {
                 "app": spec,
-                "state": "proved",
+                "state": "verify",
                 "release": None,
-                "request": {"run": {"token": "mine", "who": "ann"}, "host": "web1", "release": "a" * 12},
-                "hidden": base64.b64encode(json.dumps({"secrets": {}, "python": {}}).encode()).decode(),
+                "_context": {"run": {"token": "mine", "who": "ann"}, "host": "web1", "release": "a" * 12},
+                "_sensitive": base64.b64encode(json.dumps({"secrets": {}, "python": {}}).encode()).decode(),
             }
 
         def fail_json(self, **result: Any) -> None:

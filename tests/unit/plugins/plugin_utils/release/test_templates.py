@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.flaskops.server.plugins.module_utils.host.environment import environment_file
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import (
+    HELPERS,
     ROLES,
+    python_literal,
     render,
     render_tree,
     role_variables,
@@ -37,7 +40,7 @@ def templar() -> Templar:
 
 def scope(**change: Any) -> dict[str, Any]:
     app = resolve_one({"name": "shop", "source": {"path": "."}, "wsgi": "shop:create_app(a='b')", **change}, "app")
-    return {"app": app, "home": HOME, "server": SERVERS["gunicorn"]}
+    return {"app": app, "home": HOME, "server": SERVERS["gunicorn"], **HELPERS}
 
 
 def test_the_configuration_is_python_that_says_what_the_app_says(templar: Templar) -> None:
@@ -134,7 +137,7 @@ def rendered(templar: Templar, server: str, variables: dict[str, Any] | None = N
     """Return all that the action plugin renders for an app of a server."""
     spec = resolve_one({"name": "shop", "source": {"path": "."}, "wsgi": "shop:app", "server": server, **app}, "app")
     of_role = role_variables(templar, server, variables or {})
-    scope = {"app": spec, "home": HOME, "server": SERVERS[server], **of_role}
+    scope = {"app": spec, "home": HOME, "server": SERVERS[server], **of_role, **HELPERS}
     search = [ROLES / "app" / "templates", ROLES]
     files = {"service.conf": render(templar, ROLES / server / "templates/service.conf.j2", scope, search)}
     for role in ("app", server):
@@ -281,3 +284,33 @@ def test_settings_and_secrets_become_the_environment_of_the_command(templar: Tem
         check=True,
     )
     assert ast.literal_eval(done.stdout) == [nasty, nasty, "two words", "", 0o007]
+
+
+# -- what templates can call -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 5, 1.5, "a'b\"c\n{{ x }}", ["a", None], {"a": [True, {"b": "ü"}]}, "'''", "\\", ("a",)],
+)
+def test_python_literal(value: Any) -> None:
+    class Tagged(str):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            return "no source"
+
+    assert ast.literal_eval(python_literal(value)) == (list(value) if isinstance(value, tuple) else value)
+    assert python_literal(Tagged("x")) == "'x'"
+
+
+def test_logins_are_written_as_engines_read_them(templar: Templar) -> None:
+    logins = {
+        "registry.example.org:5000": {"username": "ann", "password": "a:b"},
+        "other.example.org": {"username": 'b"ob', "password": "ü"},
+    }
+    template = ROLES / "container/templates/etc/flaskops/registry/config.json.j2"
+    # printf ann:a:b | base64
+    assert json.loads(render(templar, template, {"container_registry_logins": logins})) == {
+        "auths": {"registry.example.org:5000": {"auth": "YW5uOmE6Yg=="}, "other.example.org": {"auth": "YiJvYjrDvA=="}}
+    }
