@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
                 parts = identity.components(app, sensitive, artifact.sha256, files, list(server.packages))
                 context.update(
                     release=identity.release_id(parts),
-                    parts=parts,
+                    components=parts,
                     files=files,
                     server_packages=list(server.packages),
                     source=artifact.source,

@@ -15,7 +15,7 @@ description:
     group of Debian's or a service of a package.
   - An account that was made for the app is refused too where it is a member of a group of administrators, or not in a
     group of its own.
-  - All mistakes of all names are reported at once, each with what is there and what to do. Nothing is changed.
+  - All errors of all names are reported at once, each with what is there and what to do. Nothing is changed.
 options:
   names:
     description: The names of the apps.
@@ -57,7 +57,7 @@ missing:
   type: list
   elements: str
   sample: [blog]
-mistakes:
+errors:
   description: What is in the way, one sentence or more each.
   returned: failure
   type: list
@@ -67,9 +67,9 @@ mistakes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.server.plugins.module_utils.host.accounts import (
+    find_errors,
     live_apps,
     look,
-    mistakes_of,
     warnings_of,
 )
 
@@ -81,13 +81,13 @@ def main() -> None:
     names: list[str] = module.params["names"]
     try:
         host = look(names)
-        mistakes = [one for name in names for one in mistakes_of(name, host)]
+        errors = [one for name in names for one in find_errors(name, host)]
     except OSError as error:
         module.fail_json(msg=f"This host cannot be looked at: {error}")
-    if mistakes:
-        count = "1 thing is" if len(mistakes) == 1 else f"{len(mistakes)} things are"
-        listed = "\n".join(f"  - {one}" for one in mistakes)
-        module.fail_json(msg=f"{count} in the way on this host, nothing was touched:\n{listed}", mistakes=mistakes)
+    if errors:
+        count = "1 thing is" if len(errors) == 1 else f"{len(errors)} things are"
+        listed = "\n".join(f"  - {one}" for one in errors)
+        module.fail_json(msg=f"{count} in the way on this host, nothing was touched:\n{listed}", errors=errors)
     for name in names:
         for warning in warnings_of(name, host):
             module.warn(warning)

@@ -128,7 +128,7 @@ lines:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.status import as_lines, status
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import UnitStates
 
 
 def main() -> None:
@@ -137,7 +137,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     app = module.params["app"]
-    found = status(Layout(app["name"]), Systemd(), app, module.params["deploys"])
+    found = status(Layout(app["name"]), UnitStates(), app, module.params["deploys"])
     module.exit_json(changed=False, lines=as_lines(found), **found)
 
 

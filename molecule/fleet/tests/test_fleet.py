@@ -112,7 +112,7 @@ def test_a_release_that_fails_on_one_host_goes_live_on_neither(tmp_path: Path, s
     assert message and "the disk of this host is slow" in said, said
     assert deploying.message(run, GOOD).startswith(f"Nothing goes live here: {BAD} failed")
     refused = state()[BAD].record[-1]
-    assert (refused["release"], refused["result"], refused["step"]) == (message[1], "failed", "proof")
+    assert (refused["release"], refused["result"], refused["step"]) == (message[1], "failed", "verify")
 
 
 def test_a_good_release_goes_live_on_both(tmp_path: Path, say: Callable[[str], None]) -> None:

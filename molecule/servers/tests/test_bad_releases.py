@@ -81,9 +81,9 @@ BAD = [
         ("cannot be imported as probe:create_app()", "ModuleNotFoundError: No module named 'flask_teapot'"),
     ),
     Bad(
-        "import error, found by the proof",
+        "import error, found by the health check",
         "import_error.py",
-        "proof",
+        "verify",
         ("started and then ended", "ModuleNotFoundError: No module named 'flask_teapot'"),
         UNCHECKED,
     ),
@@ -94,50 +94,50 @@ BAD = [
         ("cannot be imported as probe:create_app()", "AttributeError: module 'probe' has no attribute 'create_app'"),
     ),
     Bad(
-        "no such callable, found by the proof",
+        "no such callable, found by the health check",
         "no_callable.py",
-        "proof",
+        "verify",
         ("started and then ended", "AttributeError: module 'probe' has no attribute 'create_app'"),
         UNCHECKED,
     ),
     Bad(
         "factory raises",
         "factory_raises.py",
-        "proof",
+        "verify",
         ("started and then ended", "raise RuntimeError(", "RuntimeError: PROBE_DATABASE_URL is not set"),
     ),
     Bad(
         "hangs at import",
         "hangs_at_import.py",
         "check",
-        ("cannot be imported as probe:create_app()", f"no end after {IMPATIENCE} s"),
+        ("cannot be imported as probe:create_app()", f"it did not finish within {IMPATIENCE} s"),
         timeout=IMPATIENCE,
     ),
     Bad(
-        "hangs at import, found by the proof",
+        "hangs at import, found by the health check",
         "hangs_at_import.py",
-        "proof",
-        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer", STARTS),
+        "verify",
+        (f"was not healthy within {IMPATIENCE} s", "it accepted the request but did not answer in time", STARTS),
         UNCHECKED,
         IMPATIENCE,
     ),
     Bad(
         "wrong status",
         "health_500.py",
-        "proof",
+        "verify",
         ("answered GET /healthz with 500, expected 200", "    the cache at 192.0.2.1 does not answer"),
     ),
     Bad(
         "another status than the one asked for",
         None,
-        "proof",
+        "verify",
         ("answered GET /healthz with 200, expected 204", "    ok"),
         {"health": {"path": "/healthz", "status": 204, "timeout": PATIENCE}},
     ),
     Bad(
         "dies after its first answer",
         "dies_after_first_answer.py",
-        "proof",
+        "verify",
         # Whichever is seen first: that its socket is gone, or that systemd knows.
         ("answered once and then |started and then ended (signal)", STARTS),
         # In a container the server is the first process, which nothing in it can kill.
@@ -146,21 +146,21 @@ BAD = [
     Bad(
         "a worker dies after its first answer",
         "worker_dies_after_first_answer.py",
-        "proof",
+        "verify",
         ("answered", "a worker of it died|closed the connection", DIES),
     ),
     Bad(
         "the only worker dies after its first answer",
         "worker_dies_after_first_answer.py",
-        "proof",
+        "verify",
         ("answered", DIES),
         {"workers": 1},
     ),
     Bad(
         "needs longer than the timeout",
         "slow_start.py",
-        "proof",
-        (f"did not prove healthy within {IMPATIENCE} s", "it took the request and did not answer"),
+        "verify",
+        (f"was not healthy within {IMPATIENCE} s", "it accepted the request but did not answer in time"),
         UNCHECKED,
         IMPATIENCE,
     ),
@@ -196,7 +196,7 @@ def test_a_bad_release_is_refused(
             assert any(word in unfolded for word in words.split("|")), f"{words} is not in:\n{message}"
         assert f"Still serving: {here.live} (" in message
         assert f"No visitor saw {refused['release']}." in message
-        assert "Next: correct it, then deploy again (playbook flaskops.server.deploy)." in message
+        assert "Next: fix it, then run: ansible-playbook -i INVENTORY flaskops.server.deploy." in message
         assert f"It failed at the step {bad.step};" in message
         # Long enough to say why, short enough to be read.
         assert len(message.splitlines()) <= 32, message

@@ -99,14 +99,14 @@ def test_an_app_that_is_deployed_passes() -> None:
 
 def test_names_of_the_system() -> None:
     names = ["sudo", "disk", "users", "systemd-journald", "multi-user", "rescue", "systemd", "lock", "debian-any"]
-    mistakes = check(*names)["mistakes"]
+    mistakes = check(*names)["errors"]
     assert {mistake.partition(":")[0] for mistake in mistakes} == {*names} - {"debian-any"}
 
 
 def test_an_app_that_got_into_a_group_of_administrators() -> None:
     shell("usermod --append --groups sudo,audio probe")
     try:
-        (mistake,) = check("probe")["mistakes"]
+        (mistake,) = check("probe")["errors"]
         assert "its account is in the group sudo, so that" in mistake
     finally:
         shell("gpasswd --delete probe sudo")

@@ -99,7 +99,7 @@ def test_a_first_release_that_fails_leaves_a_way_that_ends_with_visitors(tmp_pat
     finally:
         deploying.shell(HOST, "for aside in /srv/*/live.aside; do mv -T $aside ${aside%.aside}; done")
     assert run.code != 0
-    assert "Next: correct it, then run the playbook flaskops.server.site again" in run.words
+    assert "Next: fix it, then run: ansible-playbook -i INVENTORY flaskops.server.site" in run.words
     assert served("newborn") == "502"
     assert deploying.playbook("deploy", apps=[first]).code == 0
     assert served("newborn") == "probe 1"
@@ -183,7 +183,7 @@ def test_a_rollback_works_with_no_byte_free(full_disk: list[dict[str, Any]]) -> 
 def test_a_lock_that_anybody_could_make_stops_nobody(pair: list[dict[str, Any]]) -> None:
     planted = (
         '{"token": "x", "who": "nobody", "pid": 1, "since": 0, "touched": 9999999999999, "created": true,'
-        ' "release": "../../../../root/precious", "proved": "x.service.d/../ann@*"}'
+        ' "release": "../../../../root/precious", "verified": "x.service.d/../ann@*"}'
     )
     deploying.shell(HOST, f"umask 0; echo '{planted}' > /run/lock/flaskops-ben.json; chown nobody /run/lock/flaskops-*")
     run = deploying.playbook("deploy", apps=pair, app="ben")

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Running something as the app runs: its user, its environment, its code."""
+"""Running commands in a release, with the user, environment and code of the app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.process impor
 
 
 def shell(release: Release, kind: str, commands: list[str]) -> list[str]:
-    """Run commands in a release, one after the other, by a shell; they have all the time.
+    """Run shell commands in a release, one after the other, without a time limit.
 
     :param kind: what they are called in the inventory.
     :returns: those that ran.
@@ -35,8 +35,8 @@ def in_release(
 ) -> None:
     """Run a command in a release.
 
-    :param failed: what to say where it fails.
-    :param timeout: seconds; None: it has all the time.
+    :param failed: the end of the error's sentence if it fails.
+    :param timeout: seconds; None for no limit.
     :param outlives: whether it goes on when this step is killed.
     :raises DeployError: when it fails, or does not end in time.
     """
@@ -47,6 +47,6 @@ def in_release(
     done = run(arguments, timeout=timeout, outlives=outlives, **options)
     if done.code is None:
         runtime.ended(release.id)
-        failed += f": no end after {timeout} s"
+        failed += f": it did not finish within {timeout} s"
     if done.code != 0:
         raise DeployError(where, failed, cause(done.output.splitlines(), noise=release.request.noise))

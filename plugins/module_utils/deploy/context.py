@@ -16,8 +16,12 @@ from typing import Any
 from ansible_collections.flaskops.server.plugins.module_utils.host import health
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.process import children
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd, connections
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base import Runtime
+from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes import Runtime
+
+#: States of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTING, which is a connection that the server has not
+#: accepted yet, and SS_CONNECTED.
+_IN_USE = ("02", "03")
 
 
 @dataclass
@@ -27,12 +31,12 @@ class Request:
     :param app: the app's checked spec, without secrets.
     :param secrets: names and values.
     :param release: the release's id; None where the host's record decides (``live``, rollback).
-    :param parts: the components of the id.
+    :param components: what the id is made of, each with its checksum.
     :param files: rendered files: ``serve/...`` go in the release, ``units/...`` to systemd.
     :param runtime: what the release's code runs in: ``virtualenv`` or ``image``.
     :param server_packages: requirements that the server adds.
     :param noise: what servers say of themselves that only means that something else went wrong.
-    :param drain_seconds: how long an instance may take to finish what is in flight.
+    :param drain_seconds: how long an instance may take to finish open requests.
     :param artifact: the packed source on the host, None where the release is staged already.
     :param source: facts of the source, for the record.
     :param by: who deploys.
@@ -42,7 +46,7 @@ class Request:
     app: dict[str, Any]
     secrets: dict[str, str] = field(default_factory=dict)
     release: str | None = None
-    parts: dict[str, str] = field(default_factory=dict)
+    components: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     runtime: str = "virtualenv"
     server_packages: list[str] = field(default_factory=list)
@@ -95,9 +99,17 @@ def sync(path: Path) -> None:
     subprocess.run(["sync", "--file-system", str(path)], check=True)
 
 
-def connections_of(socket: str) -> int:
-    """Return how many connections a unix socket has now."""
-    return connections(socket, Path("/proc/net/unix").read_text())
+def connections_of(socket: str, table: Path = Path("/proc/net/unix")) -> int:
+    """Return how many connections a listening unix socket has now.
+
+    :param table: see proc_net(5): a connection carries the listener's path, accepted or not.
+    """
+    count = 0
+    for line in table.read_text().splitlines()[1:]:
+        fields = line.split(maxsplit=7)
+        if len(fields) == 8 and fields[7] == socket and fields[5] in _IN_USE:
+            count += 1
+    return count
 
 
 @dataclass

@@ -48,8 +48,8 @@ def differences(deploy: Deploy, before: dict[str, str], release: str) -> list[di
         old, new = before.get(path, ""), after.get(path, "")
         if old != new:
             shown.append(_entry(f"{request.app['name']}: {path}", hide(old, secrets), hide(new, secrets)))
-    of_live = layout.facts(live).get("components", {}).get("secrets", "none")
-    of_new = (request.parts or layout.facts(release).get("components", {})).get("secrets", "none")
+    of_live = layout.manifest(live).get("components", {}).get("secrets", "none")
+    of_new = (request.components or layout.manifest(release).get("components", {})).get("secrets", "none")
     if of_live != of_new:
         shown.append(_entry(f"{request.app['name']}: secrets", "", "changed, values are not shown\n"))
     return shown

@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host, Request
@@ -21,24 +26,24 @@ class History:
         self._host, self._request, self._notes = host, request, notes
         self._path = host.layout.record
 
-    def add(self, claim: Claim, release: str, result: str, facts: dict[str, Any] | None = None, **more: Any) -> None:
+    def add(self, claim: Claim, release: str, result: str, manifest: dict[str, Any] | None = None, **more: Any) -> None:
         """Write a line.
 
-        :param facts: the release's manifest, where it may be gone by now.
+        :param manifest: the release's manifest, where it may be gone by now.
         :raises OSError: when it cannot be written.
         """
-        facts = facts or self._host.layout.facts(release)
+        manifest = manifest or self._host.layout.manifest(release)
         entry = {
             "time": self._host.clock.stamp(),
             "app": self._request.app["name"],
             "action": claim.content.get("action", "deploy"),
             "release": release,
             "result": result,
-            "source": facts.get("source") or self._request.source,
+            "source": manifest.get("source") or self._request.source,
             "by": self._request.by,
             **more,
         }
-        record.append(self._path, entry)
+        append(self._path, entry)
 
     def add_or_note(self, claim: Claim, release: str, result: str, **more: Any) -> None:
         """Write a line; where that fails, say so and go on: without it the live release is what it is."""
@@ -46,7 +51,7 @@ class History:
             self.add(claim, release, result, **more)
         except OSError as error:
             self._notes.append(
-                f"{self._path} could not be written ({error.strerror or error}), so the record lacks this: the next run"
+                f"{self._path} could not be written ({error.strerror or error}), so this deploy is not in it yet: the next run"
                 " adds it. Free some space on that disk"
             )
 
@@ -57,3 +62,28 @@ class History:
             # One that was live before was gone back to: what came after it is not where a rollback goes.
             action = "rollback" if live in history else "deploy"
             self.add_or_note(claim, live, record.LIVE, action=action, note=note)
+
+
+def append(path: Path, entry: Mapping[str, Any]) -> None:
+    """Write one line, so that it is on disk before the deploy goes on.
+
+    A line that a dead run left half written is ended first, so that it cannot spoil this one.
+
+    :raises OSError: when it cannot be written; then nothing of it is.
+    """
+    line = json.dumps(dict(entry), sort_keys=True) + "\n"
+    # Unbuffered: what a full disk did not take is not written later, when the file is closed.
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        try:
+            written = file.write(line.encode())
+            if written != len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise

@@ -1,32 +1,34 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is taken away: what a dead run left, a release that was given up, and releases that nobody goes back to."""
+"""Removing the leftovers of dead runs, aborted releases, and releases that are no longer kept for a rollback."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy import switch
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DeployError, Where
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import SETUP, DeployError, Where
 from ansible_collections.flaskops.server.plugins.module_utils.host import record
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import tidy
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import (
+    remove_leftovers as remove_venv_leftovers,
+)
 
 
 def remove_leftovers(host: Host, keep: set[str], patience: float) -> None:
-    """Remove what a dead run left: half-made releases, and units that nobody should reach.
+    """Remove what a dead run left: incomplete releases, and units that serve nobody.
 
     :param keep: releases that are not touched.
-    :param patience: seconds that a server may take to finish what is in flight.
-    :raises DeployError: when the host was not prepared.
+    :param patience: seconds that a server may take to finish open requests.
+    :raises DeployError: when the app was not set up on this host.
     """
     layout, systemd = host.layout, host.systemd
     if not layout.home.is_dir():
-        what = (
-            f"cannot be staged: {layout.home} is missing; run the playbook flaskops.server.site (or the role app) first"
-        )
-        raise DeployError(Where.STAGE, what)
+        what = f"cannot be staged: {layout.home} is missing, the app was not set up on this host"
+        raise DeployError(Where.STAGE, what, advice=SETUP)
     stray = {release: units for release, units in systemd.releases(layout.name).items() if release not in keep}
     # Of a run that died between the switch and its end, visitors may be on the old release still.
     visited = {entry.get("release") for entry in record.read(layout.record) if entry.get("result") == record.LIVE}
@@ -34,19 +36,19 @@ def remove_leftovers(host: Host, keep: set[str], patience: float) -> None:
         if release in visited:
             switch.drain(host, release, patience)
             systemd.stop(*units)
-    systemd.end(*(unit for release, units in stray.items() if release not in visited for unit in units))
+    systemd.kill(*(unit for release, units in stray.items() if release not in visited for unit in units))
     complete = set(layout.staged_ids())
     for entry in layout.releases.iterdir() if layout.releases.is_dir() else ():
         if entry.name not in complete | keep:
             shutil.rmtree(entry)
     for entry in layout.home.glob(".*.new"):
         entry.unlink()
-    tidy(layout.venvs)
+    remove_venv_leftovers(layout.venvs)
 
 
 def abort(host: Host, release: str, created: bool) -> None:
-    """Stop all units of a release; remove it where this run made it."""
-    host.systemd.end(*sorted({host.layout.unit(release), *host.systemd.releases(host.layout.name).get(release, [])}))
+    """Kill the units of a release; delete it if this run staged it."""
+    host.systemd.kill(*sorted({host.layout.unit(release), *host.systemd.releases(host.layout.name).get(release, [])}))
     if created:
         delete(host, [release])
 
@@ -57,7 +59,24 @@ def prune(host: Host, keep: int) -> None:
     :param keep: how many are kept.
     """
     layout = host.layout
-    delete(host, record.to_prune(record.read(layout.record), layout.live_id(), layout.staged_ids(), keep))
+    delete(host, to_prune(record.read(layout.record), layout.live_id(), layout.staged_ids(), keep))
+
+
+def to_prune(entries: Sequence[Mapping[str, Any]], live: str | None, staged: Iterable[str], keep: int) -> list[str]:
+    """Return the releases to remove: all but the ``keep`` last good ones, the live one and the one before it."""
+    staged = set(staged)
+    kept = {release for release in (live, record.previous(entries, live, staged)) if release}
+    recent = []
+    for entry in reversed(entries):
+        release = str(entry.get("release"))
+        if entry.get("result") == record.LIVE and release in staged and release not in recent:
+            recent.append(release)
+    good = [release for release in recent if release not in record.bad(entries)]
+    for release in good:
+        if len(kept) >= keep:
+            break
+        kept.add(release)
+    return sorted(staged - kept)
 
 
 def delete(host: Host, releases: list[str]) -> None:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Putting a release together: complete, on disk and readable for the app alone, before it has its name."""
+"""Staging a release: it is complete, on disk and readable for the app alone before it gets its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Accounts, Release
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DeployError, Where, as_staging_error
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import (
+    SETUP,
+    DeployError,
+    Where,
+    as_staging_error,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.housekeeping import remove_directory
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts.base import Part
 from ansible_collections.flaskops.server.plugins.module_utils.host import links, shared, sizing
@@ -36,7 +41,7 @@ def stage(release: Release, parts: Sequence[Part], builders: Mapping[str, Builde
     """
     request, host, app = release.request, release.host, release.app
     layout = host.layout
-    if not request.parts:
+    if not request.components:
         raise DeployError(Where.STAGE, "is not on this host and no source was sent")
     staging = layout.staging(release.id)
     uid, group = _ids(release)
@@ -58,7 +63,7 @@ def stage(release: Release, parts: Sequence[Part], builders: Mapping[str, Builde
         variables = {**builder.environment(bundle), **_environment(release, size), **app["env"]}
         write_file(staging / "env", environment_file(variables), 0o640, group)
         write_file(staging / "secrets.env", environment_file(request.secrets), 0o600)
-        os.symlink(layout.runtime_socket(release.id), staging / "http.sock")
+        os.symlink(layout.instance_socket(release.id), staging / "http.sock")
         manifest = {**_manifest(release), **built, "size": size.reason}
         for part in parts:
             manifest |= {key: app[key] for key in part.recorded} | part.stage(release, staging)
@@ -77,8 +82,8 @@ def _ids(release: Release) -> tuple[int, int]:
     try:
         return release.host.accounts.ids(name)
     except KeyError:
-        what = f"cannot be staged: the user {name} is missing; run the playbook flaskops.server.site first"
-        raise DeployError(Where.STAGE, what) from None
+        what = f"cannot be staged: the user {name} is missing, the app was not set up on this host"
+        raise DeployError(Where.STAGE, what, advice=SETUP) from None
 
 
 def _make_directories(release: Release, group: int) -> None:
@@ -141,7 +146,7 @@ def _manifest(release: Release) -> dict[str, Any]:
         "app": app["name"],
         "release": release.id,
         "source": request.source,
-        "components": request.parts,
+        "components": request.components,
         "wsgi": app["wsgi"],
         "server": app["server"],
         "runtime": request.runtime,

@@ -20,8 +20,8 @@ def make(host: Host, release: str, old: str | None) -> None:
     """Let visitors have a release."""
     layout = host.layout
     if old and old != release:
-        # What pages of the old release ask for is found in the new one.
-        replace_link(layout.release(release) / "bridge", Path("..") / old)
+        # Pages of the old release still ask for its static files; nginx finds them through this link.
+        replace_link(layout.release(release) / "previous", Path("..") / old)
     # Before the switch: whatever happens from here on, a boot starts what the pointer says.
     host.systemd.enable(layout.boot_unit, layout.unit_dir)
     replace_link(layout.live, Path("releases") / release)
@@ -36,13 +36,13 @@ def revert(host: Host, old: str) -> None:
 def drain(host: Host, old: str, patience: float, watched: str | None = None) -> bool:
     """Wait until nobody uses an instance any more.
 
-    :param patience: seconds that its server may take to finish what is in flight.
+    :param patience: seconds that its server may take to finish open requests.
     :param watched: the unit of the release that replaces it.
     :returns: False as soon as the watched one has died.
     """
-    socket = str(host.layout.runtime_socket(old))
+    socket = str(host.layout.instance_socket(old))
     # Its own: the release that follows can have another server.
-    patience = float(host.layout.facts(old).get("drain_seconds", patience))
+    patience = float(host.layout.manifest(old).get("drain_seconds", patience))
     deadline = host.clock.monotonic() + SETTLE + patience
     host.clock.sleep(SETTLE)
     while True:

@@ -10,7 +10,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.deploy.context imp
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DeployError, Where
 from ansible_collections.flaskops.server.plugins.module_utils.host.errors import OUTPUT_LINES
 from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import SystemdError
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import SystemdError
 
 
 def install(release: Release, units: Sequence[str]) -> None:

@@ -1,38 +1,38 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Proving a release healthy on its own socket, before any visitor can reach it."""
+"""Checking the health of a release on its own socket, before any visitor can reach it."""
 
 from __future__ import annotations
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Release
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import (
-    MEND,
+    FIX,
     DeployError,
     Where,
 )
 from ansible_collections.flaskops.server.plugins.module_utils.host import health
 from ansible_collections.flaskops.server.plugins.module_utils.host.errors import OUTPUT_LINES
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import UnitState
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import UnitState
 
-#: Healthy answers in a row that prove a release, and seconds between them: one answer can be the last.
-PROOF_ANSWERS = 3
-PROOF_PAUSE = 0.25
-#: A wrong status this often in a row fails the proof; 503 means that it has not started yet, and is waited for.
-PROOF_REFUSALS = 3
-STARTING = 503
+#: Healthy answers in a row that a release needs, and seconds between them: one answer can be the last.
+HEALTHY_ANSWERS = 3
+ANSWER_PAUSE = 0.25
+#: A wrong status this often in a row fails the health check; 503 means that the app is still starting.
+MOST_REFUSALS = 3
+STARTING_STATUS = 503
 #: Seconds between two looks at an instance that does not answer yet.
 POLL = 0.05
 #: Seconds for the one question right before the switch.
 LAST_QUESTION = 10
 #: The page behind a redirect can need what a migration makes.
 BEFORE_COMMANDS = (
-    "correct it, then {again}. The release_commands run after this check: if the page needs them, run them in"
+    "fix it, then {again}. The release_commands run after this check: if the page needs them, run them in"
     " hooks.after_stage, or have the redirect itself count (health: {{status: 302}})"
 )
 
 
-def prove(release: Release, unit: str, started: float) -> None:
-    """Wait until an instance has proved healthy: several answers in a row, and no worker that died meanwhile.
+def verify(release: Release, unit: str, started: float) -> None:
+    """Wait until an instance is healthy: several answers in a row, and no worker that died meanwhile.
 
     :param started: when it was started, on the monotonic clock.
     :raises DeployError: when it ends, answers wrongly, or is not healthy in time.
@@ -40,17 +40,17 @@ def prove(release: Release, unit: str, started: float) -> None:
     wanted, clock = release.app["health"], release.host.clock
     deadline = started + float(wanted["timeout"])
     answers, refusals, last = 0, 0, "nothing listens on its socket"
-    proven: frozenset[int] = frozenset()
-    while answers < PROOF_ANSWERS:
+    seen: frozenset[int] = frozenset()
+    while answers < HEALTHY_ANSWERS:
         workers = _workers(release, _alive(release, unit))
         if clock.monotonic() > deadline:
-            raise DeployError(Where.PROOF, f"did not prove healthy within {wanted['timeout']} s: {last}")
+            raise DeployError(Where.VERIFY, f"was not healthy within {wanted['timeout']} s: {last}")
         try:
             answer = _ask(release, max(1.0, deadline - clock.monotonic()))
         except health.NoAnswerError as error:
             if answers:
                 times = "once" if answers == 1 else f"{answers} times"
-                raise DeployError(Where.PROOF, f"answered {times} and then {_without_subject(error)}") from error
+                raise DeployError(Where.VERIFY, f"answered {times} and then {_without_subject(error)}") from error
             last = str(error)
             clock.sleep(POLL)
             continue
@@ -58,20 +58,20 @@ def prove(release: Release, unit: str, started: float) -> None:
             answers += 1
             refusals = 0
             # Those who were there before it answered: the one who did may be gone already.
-            proven |= workers
+            seen |= workers
         else:
             last = f"it answered {answer.status}"
-            refusals += answer.status != STARTING
-            if answers or refusals >= PROOF_REFUSALS:
+            refusals += answer.status != STARTING_STATUS
+            if answers or refusals >= MOST_REFUSALS:
                 raise _wrong_status(release, answer)
-        if answers < PROOF_ANSWERS:
-            clock.sleep(PROOF_PAUSE)
-    if proven - _workers(release, _alive(release, unit)):
-        raise DeployError(Where.PROOF, "answered, and then a worker of it died")
+        if answers < HEALTHY_ANSWERS:
+            clock.sleep(ANSWER_PAUSE)
+    if seen - _workers(release, _alive(release, unit)):
+        raise DeployError(Where.VERIFY, "answered, and then one of its workers died")
 
 
-def prove_again(release: Release, unit: str) -> None:
-    """Make sure that a release proved a while ago still is.
+def verify_again(release: Release, unit: str) -> None:
+    """Make sure that a release that was healthy a while ago still is.
 
     :raises DeployError: when it is not.
     """
@@ -79,7 +79,7 @@ def prove_again(release: Release, unit: str) -> None:
     try:
         answer = _ask(release, LAST_QUESTION)
     except health.NoAnswerError as error:
-        raise DeployError(Where.PROOF, f"was proved, and then {_without_subject(error)}") from error
+        raise DeployError(Where.VERIFY, f"was healthy, and then {_without_subject(error)}") from error
     if not health.is_healthy(answer.status, release.app["health"]["status"]):
         raise _wrong_status(release, answer)
 
@@ -89,7 +89,7 @@ def _alive(release: Release, unit: str) -> UnitState:
     if state.is_dead:
         # systemd says "success" until it knows better, and again when it has begun the next try.
         result = f" ({state.result})" if state.result not in ("", "success") else ""
-        raise DeployError(Where.PROOF, f"started and then ended{result}")
+        raise DeployError(Where.VERIFY, f"started and then ended{result}")
     return state
 
 
@@ -98,13 +98,13 @@ def _workers(release: Release, state: UnitState) -> frozenset[int]:
 
 
 def _ask(release: Release, timeout: float) -> health.Answer:
-    app, socket = release.app, release.host.layout.runtime_socket(release.id)
+    app, socket = release.app, release.host.layout.instance_socket(release.id)
     wanted = app["health"]
     try:
         return release.host.ask(socket, wanted["path"], health.headers(app), timeout, wanted["status"], app["domains"])
     except health.RedirectError as error:
         # It would not end when asked again either.
-        raise DeployError(Where.PROOF, _without_subject(error)) from error
+        raise DeployError(Where.VERIFY, _without_subject(error)) from error
 
 
 def _wrong_status(release: Release, answer: health.Answer) -> DeployError:
@@ -112,7 +112,7 @@ def _wrong_status(release: Release, answer: health.Answer) -> DeployError:
     what = f"answered {answer.said(wanted['path'])}, expected {health.expected(wanted['status'])}"
     is_behind = bool(answer.via and release.app["release_commands"]) and wanted["status"] is None
     return DeployError(
-        Where.PROOF, what, answer.body.splitlines()[:OUTPUT_LINES], BEFORE_COMMANDS if is_behind else MEND
+        Where.VERIFY, what, answer.body.splitlines()[:OUTPUT_LINES], BEFORE_COMMANDS if is_behind else FIX
     )
 
 

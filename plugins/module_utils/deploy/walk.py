@@ -19,10 +19,10 @@ from ansible_collections.flaskops.server.plugins.module_utils.deploy.context imp
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import (
     FORWARD,
     DeployError,
+    Failure,
     Where,
 )
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.history import History
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.message import Failure
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts import PARTS
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts.base import Part
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
@@ -53,18 +53,18 @@ class Deploy:
     def step(self, step: Step, claim: Claim) -> dict[str, Any]:
         """Do a step; whatever it raises is for :meth:`fail`."""
         steps = {
-            Step.STAGE: self.build,
-            Step.VERIFY: self.prove,
-            Step.RUN_COMMANDS: self.command,
-            Step.ACTIVATE: self.go_live,
-            Step.ABORT: self.withdraw,
+            Step.STAGE: self.stage,
+            Step.VERIFY: self.verify,
+            Step.RUN_COMMANDS: self.run_commands,
+            Step.ACTIVATE: self.activate,
+            Step.ABORT: self.abort,
         }
         return steps[step](claim)
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
     def predict(self) -> dict[str, Any]:
-        """Say what :meth:`prove` would do, without doing anything.
+        """Say what :meth:`verify` would do, without doing anything.
 
         :raises DeployError: where there is nothing to go back to.
         """
@@ -88,25 +88,25 @@ class Deploy:
             "msg": f"{self.app['name']}: {message}{self._damage_of(live) if live != wanted else ''}",
         }
 
-    def build(self, claim: Claim) -> dict[str, Any]:
+    def stage(self, claim: Claim) -> dict[str, Any]:
         """Stage the release and go no further: what it runs in is where all other hosts get it from.
 
         :raises DeployError: when it cannot be staged; then nothing of it is left.
         """
         wanted = self._wanted()
         if self.layout.is_whole(wanted):
-            claim.drop()
-            return {"changed": False, "release": wanted, "msg": f"{wanted} is built already"}
+            claim.release_lock()
+            return {"changed": False, "release": wanted, "msg": f"{wanted} is staged already"}
         if self.host.stage is None:
             return {"changed": False, "release": wanted, "source_needed": True}
         housekeeping.remove_leftovers(self.host, self._kept(self.layout.live_id()), self.request.drain_seconds)
         claim.content.update(release=wanted, created=True)
         claim.save()
         self.host.stage(self._release(wanted), self.parts)
-        return {"changed": True, "release": wanted, "msg": f"{wanted} is built"}
+        return {"changed": True, "release": wanted, "msg": f"{wanted} is staged"}
 
-    def prove(self, claim: Claim) -> dict[str, Any]:
-        """Stage the release where it is not there yet, start it beside the live one, and prove it healthy.
+    def verify(self, claim: Claim) -> dict[str, Any]:
+        """Stage the release where it is not there yet, start it beside the live one, and check its health.
 
         :raises DeployError: when it is refused; then everything that was started for it is gone.
         """
@@ -115,14 +115,14 @@ class Deploy:
         self.history.complete(claim, live)
         wanted = self._wanted()
         housekeeping.remove_leftovers(
-            self.host, self._kept(live, claim.content.get("proved")), self.request.drain_seconds
+            self.host, self._kept(live, claim.content.get("verified")), self.request.drain_seconds
         )
         self._use_recorded_settings(wanted, claim)
         release = self._release(wanted)
         is_staged = self.layout.is_whole(wanted)
         if wanted == live and is_staged and self._is_up():
             units.install(release, self._units(release))
-            claim.drop()
+            claim.release_lock()
             return {
                 "changed": False,
                 "pending": False,
@@ -137,8 +137,8 @@ class Deploy:
             # Its record of contents is there, its files are not: the controller could not see that from outside.
             return {"changed": False, "release": wanted, "live": live, "source_needed": True}
         reason = self._reason(wanted, live)
-        built = claim.content.get("release") == wanted and bool(claim.content.get("created"))
-        claim.content.update(release=wanted, created=built or not is_staged)
+        was_staged = claim.content.get("release") == wanted and bool(claim.content.get("created"))
+        claim.content.update(release=wanted, created=was_staged or not is_staged)
         claim.save()
         if live:
             for part in self.parts:
@@ -156,24 +156,24 @@ class Deploy:
             part.check_started(release)
         for part in self.parts:
             part.verify(release, started)
-        claim.content["proved"] = wanted
+        claim.content["verified"] = wanted
         claim.save()
         return {
             "changed": True,
             "pending": True,
             "release": wanted,
             "live": live,
-            "size": self.layout.facts(wanted).get("size", ""),
+            "size": self.layout.manifest(wanted).get("size", ""),
             "notes": self.notes,
-            "msg": f"{wanted} is proved, {reason}",
+            "msg": f"{wanted} is verified, {reason}",
         }
 
-    def command(self, claim: Claim) -> dict[str, Any]:
-        """Run the release commands in the proved release, and record that they ran: they change what all releases share.
+    def run_commands(self, claim: Claim) -> dict[str, Any]:
+        """Run the release commands in the verified release, and record that they ran: they change what all releases share.
 
         :raises DeployError: when one fails.
         """
-        release = self._release(self._proved(claim))
+        release = self._release(self._verified(claim))
         ran: list[str] = []
         try:
             for command in self.app["release_commands"]:
@@ -184,22 +184,22 @@ class Deploy:
                 self.history.add_or_note(claim, release.id, record.COMMANDS, commands=told)
         return {"changed": True, "release": release.id, "notes": self.notes, "msg": f"{len(ran)} release commands ran"}
 
-    def go_live(self, claim: Claim) -> dict[str, Any]:
-        """Move the pointer to the proved release, drain and stop the old one, record, prune.
+    def activate(self, claim: Claim) -> dict[str, Any]:
+        """Move the pointer to the verified release, drain and stop the old one, record, prune.
 
         :raises DeployError: when the release died meanwhile; then the old one serves.
         """
-        proved = self._proved(claim)
-        self._use_recorded_settings(proved, claim)
-        release = self._release(proved)
+        verified = self._verified(claim)
+        self._use_recorded_settings(verified, claim)
+        release = self._release(verified)
         live = self.layout.live_id()
-        old = release.other(live) if live and live != proved else None
+        old = release.other(live) if live and live != verified else None
         started = self.host.clock.now()
         for part in self.parts:
             part.switching(release)
         # Said first: the rename is done even where what follows it in there fails.
-        claim.content["live"] = proved
-        switch.make(self.host, proved, live)
+        claim.content["live"] = verified
+        switch.make(self.host, verified, live)
         try:
             for part in self.parts:
                 part.switched(release, old)
@@ -212,37 +212,37 @@ class Deploy:
             part.settled(release, old)
         seconds = round(self.host.clock.now() - float(claim.content["since"]), 1)
         try:
-            self.history.add(claim, proved, record.LIVE, previous=live, seconds=seconds)
+            self.history.add(claim, verified, record.LIVE, previous=live, seconds=seconds)
         except OSError:
             # The usual reason is a full disk, and old releases take up space.
             self._prune()
-            self.history.add_or_note(claim, proved, record.LIVE, previous=live, seconds=seconds)
+            self.history.add_or_note(claim, verified, record.LIVE, previous=live, seconds=seconds)
         self._prune()
         for part in self.parts:
             part.finished(release)
-        claim.drop()
+        claim.release_lock()
         return {
             "changed": True,
-            "release": proved,
+            "release": verified,
             "previous": live,
             "reachable": leads_to(self.layout),
             "notes": self.notes,
-            "msg": f"{proved} is live{f', {old.id} was' if old else ''}",
+            "msg": f"{verified} is live{f', {old.id} was' if old else ''}",
             "seconds": round(self.host.clock.now() - started, 1),
         }
 
-    def withdraw(self, claim: Claim) -> dict[str, Any]:
-        """Stop what this run proved and give the app free; the live release is not touched."""
+    def abort(self, claim: Claim) -> dict[str, Any]:
+        """Stop what this run started and release the lock; the live release is not touched."""
         release = claim.content.get("release")
         live = self.layout.live_id()
         if release and release != live:
             self._abort(release, claim)
-        claim.drop()
+        claim.release_lock()
         return {
             "changed": bool(release and release != live),
             "release": release,
             "live": live,
-            "msg": f"{release} was withdrawn",
+            "msg": f"{release} was aborted",
         }
 
     def fail(self, claim: Claim, error: DeployError) -> str:
@@ -256,7 +256,7 @@ class Deploy:
             message = f"{self.app['name']} on {self.request.host}: {error.what}.\nCleaning up failed too: {fault}"
             return hide(message, self.request.secrets.values())
         finally:
-            claim.drop()
+            claim.release_lock()
 
     def _fail(self, claim: Claim, error: DeployError) -> str:
         # Without one in the claim nothing was begun, and the one asked for is no more than a word that somebody typed.
@@ -265,10 +265,10 @@ class Deploy:
         # What fails after the switch (after_live) leaves a good release live.
         is_switched = bool(release) and claim.content.get("live") == release == live
         secrets = self._secrets(release, live)
-        facts = self.layout.facts(release)
+        manifest = self.layout.manifest(release)
         journal, left = [], []
         # None of what follows may hide why the deploy failed; the next one cleans up.
-        if release and error.step in (Where.START, Where.PROOF, Where.LIVE):
+        if release and error.step in (Where.START, Where.VERIFY, Where.LIVE):
             try:
                 journal = self._journal(release, float(claim.content["since"]))
             except OSError as fault:
@@ -286,7 +286,7 @@ class Deploy:
             elif release:
                 result = record.TAKEN_BACK if claim.content.get("taken_back") else record.FAILED
                 reason = hide(error.what, secrets)
-                self.history.add(claim, release, result, facts=facts, step=error.step, reason=reason)
+                self.history.add(claim, release, result, manifest=manifest, step=error.step, reason=reason)
         except OSError as fault:
             left.append(f"It could not be recorded in {self.layout.record}: {fault.strerror or fault}")
         failure = Failure(
@@ -295,27 +295,27 @@ class Deploy:
             host=self.request.host,
             release=release or self.request.release,
             live=live,
-            version=record.version(self.layout.facts(live).get("source", {})),
+            version=record.version(self.layout.manifest(live).get("source", {})),
             is_up=self._is_up(),
             is_switched=is_switched,
             record=str(self.layout.record) if self.layout.record.exists() else "",
             journal=journal,
             notes=self.notes,
         )
-        lines = [failure.message(), *left, *(self._tell_parts(live) if live else [])]
+        lines = [failure.message(), *left, *(self._report_failure(live) if live else [])]
         return hide("\n".join(lines), secrets)
 
-    def _tell_parts(self, live: str) -> list[str]:
-        """Tell every part that the deploy failed; return what went wrong with that."""
-        wrong = []
+    def _report_failure(self, live: str) -> list[str]:
+        """Tell every part that the deploy failed; return what went wrong while doing so, as lines."""
+        lines = []
         for part in reversed(self.parts):
             try:
                 part.failed(self._release(live))
             except DeployError as error:
-                wrong += [f"The hook on_failure failed too: {error.what}", indented(error.said)]
+                lines += [f"Then release {live} {error.what}.", indented(error.said)]
             except Exception as fault:  # the message so far must be said all the same
-                wrong.append(f"The hook on_failure could not be run in {live}: {fault}")
-        return wrong
+                lines.append(f"Then release {live} could not be told of the failure: {fault}")
+        return lines
 
     # -- a release ---------------------------------------------------------------------------------------------------
 
@@ -337,23 +337,22 @@ class Deploy:
         lines = self.host.systemd.journal(self.layout.unit(release), 200, since=since)
         return cause([line for line in lines if health.AGENT not in line], OUTPUT_LINES, self.request.noise)
 
-    # -- knowing -----------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------------------
 
     def _wanted(self) -> str:
-        """Return the release to prove: the one given, or the previous one for a rollback.
+        """Return the release to verify: the one asked for, or the previous one for a rollback.
 
         :raises DeployError: where there is none, or where a part forbids to go back there.
         """
-        asked, is_rollback = self.request.release, not self.request.parts
+        asked, is_rollback = self.request.release, not self.request.components
         staged = self.layout.staged_ids()
         if asked and (not is_rollback or asked in staged):
             if is_rollback and (damage := self.layout.missing(asked)):
                 what = f"is damaged and cannot be rolled back to: {', '.join(damage)}"
-                raise DeployError(Where.STAGE, what, advice="choose another one, or deploy what the inventory says")
+                raise DeployError(Where.STAGE, what, advice="choose another release, or {again}")
         elif asked:
-            there = ", ".join(staged) or "none"
-            what = f"is not on this host; releases here: {there}"
-            raise DeployError(Where.STAGE, what, advice="choose one that is here")
+            what = f"is not on this host; releases here: {', '.join(staged) or 'none'}"
+            raise DeployError(Where.STAGE, what, advice="choose a release that is on this host")
         else:
             entries = record.read(self.layout.record)
             asked = record.previous(entries, self.layout.live_id(), self.layout.usable_ids())
@@ -378,20 +377,20 @@ class Deploy:
         return values
 
     def _use_recorded_settings(self, release: str, claim: Claim) -> None:
-        """On a rollback take what is proved, and how, from the release: the inventory describes a later one."""
+        """On a rollback take what is verified, and how, from the release: the inventory describes a later one."""
         if claim.content.get("action") == "rollback":
-            facts = self.layout.facts(release)
+            manifest = self.layout.manifest(release)
             keys = ("wsgi", "server", *(key for part in self.parts for key in part.recorded))
-            self.app = {**self.app, **{key: facts[key] for key in keys if key in facts}}
+            self.app = {**self.app, **{key: manifest[key] for key in keys if key in manifest}}
 
-    def _proved(self, claim: Claim) -> str:
-        release = claim.content.get("proved")
+    def _verified(self, claim: Claim) -> str:
+        release = claim.content.get("verified")
         if not release:
-            raise DeployError(Where.LIVE, "was not proved by this run")
+            raise DeployError(Where.LIVE, "was not verified by this run")
         return str(release)
 
     def _changed_components(self, live: str | None) -> list[str]:
-        return differences(self.request.parts, self.layout.facts(live).get("components", {}))
+        return differences(self.request.components, self.layout.manifest(live).get("components", {}))
 
     def _reason(self, release: str, live: str | None) -> str:
         if release == live:
@@ -399,7 +398,7 @@ class Deploy:
             return f"it is live, but was damaged: {', '.join(damage)}" if damage else "it is live, but was not running"
         if live is None:
             return "the first release"
-        if not self.request.parts:
+        if not self.request.components:
             return f"instead of {live}"
         return f"because of other {', '.join(self._changed_components(live)) or 'settings'} than {live}"
 

@@ -131,7 +131,7 @@ def comment_of(name: str) -> str:
     return f"{name}, a Flask app"
 
 
-def mistakes_of(name: str, host: Host) -> list[str]:
+def find_errors(name: str, host: Host) -> list[str]:
     """Say what of this name is on the host and not the app's; nothing is changed."""
     if not name or "/" in name or name.startswith((".", "-")):
         return [f"{name!r}: expected the name of an app"]
@@ -295,25 +295,25 @@ def _home(name: str, host: Host) -> list[str]:
             else "Move it away, or choose another name for the app"
         )
         return [f"{shown} is {what}, and has to be the app's directory, which is root's. {advice}"]
-    mistakes = []
+    errors = []
     if information.st_uid != host.root_uid:
-        mistakes.append(
+        errors.append(
             f"{shown} belongs to the user with the number {information.st_uid} and not to root: it is somebody's "
             "directory, who could change the app's code in it. Move it away, or choose another name for the app. If all of "
             f"it is the app's, give the directory to root: chown root {shown}"
         )
     entries = set(os.listdir(home)) - NOBODYS_ENTRIES
     if "live" in entries and not (home / "live").is_symlink():
-        mistakes.append(
+        errors.append(
             f"{shown}/live is there and is no link: it is somebody's, and would be replaced by the link to the live release. "
             "Move it away, or choose another name for the app"
         )
     elif entries and not entries & OWN_ENTRIES and not _is_here(name, host):
-        mistakes.append(
+        errors.append(
             f"{shown} is in use for something else ({', '.join(sorted(entries)[:3])}), and would be closed to everybody but "
             "the app. Move it away, or choose another name for the app"
         )
-    return mistakes
+    return errors
 
 
 def _runtime(name: str, host: Host) -> list[str]:

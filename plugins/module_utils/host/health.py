@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The health proof's questions: HTTP over a release's own unix socket."""
+"""The health check: HTTP over a release's own unix socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-#: Who asks: in the app's access log, what tells the proof's questions from visitors.
+#: The user agent: it tells the health check from visitors in the app's access log.
 AGENT = "flaskops-health"
 
 #: How much of an answer's body is kept for a message, in bytes.
@@ -228,7 +228,7 @@ def ask(
 def _asked(path: Path, question: _Question, deadline: float) -> Iterator[tuple[_Connection, http.client.HTTPResponse]]:
     """Send one request; within the block its answer is read."""
     connection = _Connection(path, deadline)
-    late = "it took the request and did not answer"
+    late = "it accepted the request but did not answer in time"
     try:
         try:
             sent = question.to_send()
@@ -236,9 +236,11 @@ def _asked(path: Path, question: _Question, deadline: float) -> Iterator[tuple[_
             connection.request("GET", question.target, headers=sent)
         except (ValueError, http.client.InvalidURL) as error:
             # The inventory's check refuses them; a release of an older version can have them still.
-            raise NoAnswerError("it cannot be asked: health has a path or a header that HTTP does not allow") from error
+            raise NoAnswerError(
+                "it cannot be asked: health.path or a header in health.headers is not valid HTTP"
+            ) from error
         response = connection.getresponse()
-        late = f"it began to answer with {response.status} and did not come to the end in time"
+        late = f"it began to answer with {response.status} but did not finish in time"
         yield connection, response
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NoAnswerError("nothing listens on its socket") from error

@@ -70,7 +70,7 @@ class Layout:
         """Where a release is put together; never the target of ``live``."""
         return self.releases / f".staging-{release_id}"
 
-    def runtime_socket(self, release_id: str) -> Path:
+    def instance_socket(self, release_id: str) -> Path:
         return self.root / "run" / self.name / release_id / "http.sock"
 
     def unit(self, release_id: str) -> str:
@@ -94,7 +94,7 @@ class Layout:
         return unit.replace("@.", f"-{release_id}." if unit.endswith(".slice") else f"@{release_id}.")
 
     def installed_units(self, release_id: str) -> list[Path]:
-        """Return what there is of a release among systemd's files."""
+        """Return the installed systemd files of a release."""
         names = (f"{self.name}@{release_id}.*", f"{self.name}_*@{release_id}.*", f"{self.name}-{release_id}.slice")
         return sorted(path for name in names for path in self.unit_dir.glob(name))
 
@@ -103,27 +103,27 @@ class Layout:
         return f"{self.name}.service"
 
     def live_id(self) -> str | None:
-        """Return the id that ``live`` points to, None where nothing is live."""
+        """Return the id of the live release, None if there is none."""
         try:
             return os.path.basename(os.readlink(self.live))
         except OSError:
             return None
 
-    def facts(self, release_id: str | None) -> dict[str, Any]:
-        """Return what a release's release.json says, nothing where there is none."""
+    def manifest(self, release_id: str | None) -> dict[str, Any]:
+        """Return a release's manifest (release.json), empty if it has none."""
         if release_id is None:
             return {}
         try:
-            facts = json.loads((self.release(release_id) / "release.json").read_text())
+            manifest = json.loads((self.release(release_id) / "release.json").read_text())
         except (OSError, ValueError):
             return {}
-        return facts if isinstance(facts, dict) else {}
+        return manifest if isinstance(manifest, dict) else {}
 
     def runtime(self, release_id: str) -> str:
         """Return what a staged release's code runs in: ``virtualenv`` or ``image``."""
-        facts = self.facts(release_id)
+        manifest = self.manifest(release_id)
         # Releases of earlier versions say it by what they have.
-        return str(facts.get("runtime") or ("image" if "image" in facts else "virtualenv"))
+        return str(manifest.get("runtime") or ("image" if "image" in manifest else "virtualenv"))
 
     @staticmethod
     def count(release: Path) -> int:
@@ -138,8 +138,8 @@ class Layout:
         return count
 
     def missing(self, release_id: str) -> list[str]:
-        """Return what is gone of a release that was complete, in words; empty where nothing is."""
-        home, facts = self.release(release_id), self.facts(release_id)
+        """Return what is missing of a release that was complete, in words."""
+        home, manifest = self.release(release_id), self.manifest(release_id)
         if not home.is_dir():
             return [f"{home} is gone"]
         files = ("release.json", "env", "secrets.env", "serve/service.conf")
@@ -147,14 +147,14 @@ class Layout:
         # After a power cut, or a full disk, a file can be there and hold nothing. Without secrets that one does.
         empty = [name for name in files if (home / name).is_file() and not (home / name).stat().st_size]
         gone += [f"{name} is empty" for name in empty if name != "secrets.env"]
-        if not facts and not any(line.startswith("release.json ") for line in gone):
+        if not manifest and not any(line.startswith("release.json ") for line in gone):
             gone.append("release.json cannot be read")
         gone += [] if (home / "app").is_dir() else ["app is gone"]
         gone += [] if (home / "http.sock").is_symlink() else ["http.sock is gone"]
-        if (facts.get("venv") or (home / "venv").is_symlink()) and not is_virtualenv(home / "venv"):
+        if (manifest.get("venv") or (home / "venv").is_symlink()) and not is_virtualenv(home / "venv"):
             gone.append("its virtualenv is gone")
         # Releases of earlier versions do not say how many they had.
-        if not gone and (lost := int(facts.get("files", 0)) - self.count(home)) > 0:
+        if not gone and (lost := int(manifest.get("files", 0)) - self.count(home)) > 0:
             gone.append("1 file is gone" if lost == 1 else f"{lost} files are gone")
         return gone
 
@@ -163,7 +163,7 @@ class Layout:
         return release_id in self.staged_ids() and not self.missing(release_id)
 
     def usable_ids(self) -> list[str]:
-        """Return the ids of the releases of which nothing is gone: what a rollback can go to."""
+        """Return the ids of the undamaged releases, which a rollback can go to."""
         return [release for release in self.staged_ids() if not self.missing(release)]
 
     def staged_ids(self) -> list[str]:

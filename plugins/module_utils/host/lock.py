@@ -29,7 +29,7 @@ LEASE = 900
 _GRACE = 5.0
 
 #: What a claim holds that becomes a path and the name of a unit.
-_IDS = ("release", "proved", "live")
+_IDS = ("release", "verified", "live")
 
 
 class LockedError(Exception):
@@ -48,7 +48,7 @@ def describe(holder: Mapping[str, Any]) -> str:
 
 
 def root_directory(path: Path) -> None:
-    """Make a directory that only this user (root, on a host) can look into, or make sure that it is one.
+    """Create a directory that only this user (root, on a host) can enter, or check that it is one.
 
     :raises OSError: where it is a link, no directory, somebody else's, or open to others.
     """
@@ -58,13 +58,13 @@ def root_directory(path: Path) -> None:
     mode = stat.S_IMODE(information.st_mode)
     if not stat.S_ISDIR(information.st_mode) or information.st_uid != os.geteuid() or mode & 0o077:
         raise PermissionError(
-            f"{path} must be a directory of root's own with mode 0700, and is not: uid {information.st_uid}, mode "
-            f"{mode:04o}. Find out who made it, remove it, and run this again"
+            f"{path} must be a directory that root owns, with mode 0700; it has uid {information.st_uid} and mode "
+            f"{mode:04o}. Find out who created it, remove it and deploy again"
         )
 
 
 class Claim:
-    """The run's hold on an app, and what it carries from one step to the next (``proved``, ``action``)."""
+    """The run's hold on an app, and what it carries from one step to the next (``verified``, ``action``)."""
 
     def __init__(self, path: Path, run: Mapping[str, Any], content: dict[str, Any], descriptor: int) -> None:
         self._path = path
@@ -78,7 +78,7 @@ class Claim:
         os.truncate(self._descriptor, 0)
         os.write(self._descriptor, text.encode())
 
-    def drop(self) -> None:
+    def release_lock(self) -> None:
         """End the run's hold."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()

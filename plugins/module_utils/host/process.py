@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Running a command with a time limit, and what the kernel tells of processes."""
+"""Running a command with a time limit, and finding its processes."""
 
 from __future__ import annotations
 

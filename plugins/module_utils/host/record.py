@@ -1,12 +1,10 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The record of an app's deploys, and what follows from it: what to go back to, what to keep."""
+"""The record of an app's deploys, and which release a rollback goes to."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,31 +13,6 @@ from typing import Any
 LIVE, FAILED, TAKEN_BACK = "live", "failed", "taken back"
 #: An entry on the way: the release commands have run, whatever becomes of the release.
 COMMANDS = "commands ran"
-
-
-def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Write one line, so that it is on disk before the deploy goes on.
-
-    A line that a dead run left half written is ended first, so that it cannot spoil this one.
-
-    :raises OSError: when it cannot be written; then nothing of it is.
-    """
-    line = json.dumps(dict(entry), sort_keys=True) + "\n"
-    # Unbuffered: what a full disk did not take is not written later, when the file is closed.
-    with path.open("a+b", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = "\n" + line
-        try:
-            written = file.write(line.encode())
-            if written != len(line.encode()):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            os.fsync(file.fileno())
-        except OSError:
-            os.ftruncate(file.fileno(), size)
-            raise
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -92,23 +65,6 @@ def previous(entries: Sequence[Mapping[str, Any]], live: str | None, staged: Ite
     below = stack[: stack.index(live)] if live in stack else stack
     usable = set(staged) - bad(entries) - {live}
     return next((release for release in reversed(below) if release in usable), None)
-
-
-def to_prune(entries: Sequence[Mapping[str, Any]], live: str | None, staged: Iterable[str], keep: int) -> list[str]:
-    """Return the releases to remove: all but the ``keep`` last good ones, the live one and the one before it."""
-    staged = set(staged)
-    kept = {release for release in (live, previous(entries, live, staged)) if release}
-    recent = []
-    for entry in reversed(entries):
-        release = str(entry.get("release"))
-        if entry.get("result") == LIVE and release in staged and release not in recent:
-            recent.append(release)
-    good = [release for release in recent if release not in bad(entries)]
-    for release in good:
-        if len(kept) >= keep:
-            break
-        kept.add(release)
-    return sorted(staged - kept)
 
 
 def version(source: Mapping[str, Any]) -> str:

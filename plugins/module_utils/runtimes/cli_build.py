@@ -96,7 +96,7 @@ class BuildingCli(cli.Cli):
     def _run(self, arguments: Sequence[str], failed: str, credentials: Sequence[str] = ()) -> str:
         done = self.call(arguments)
         if done.code is None:
-            raise RuntimeBuildError(f"{failed}: no end after {cli.TIMEOUT} s")
+            raise RuntimeBuildError(f"{failed}: it did not finish within {cli.TIMEOUT} s")
         if done.code:
             raise RuntimeBuildError(failed, installer.tail(of_build(done.output), credentials))
         return done.output

@@ -11,7 +11,11 @@ from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.cli import ENGINES, Cli, repository
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.pid import container_pid, settings
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.pid import (
+    container_name,
+    container_pid,
+    settings,
+)
 
 
 class Image:
@@ -38,7 +42,7 @@ class Image:
             return 0
         pid = self._pids.get(release, 0)
         if not pid or not Path(f"/proc/{pid}").exists():
-            pid = self._pids[release] = container_pid(self.layout.release(release), self._name(release))
+            pid = self._pids[release] = container_pid(self.layout, release)
         return pid
 
     def prune(self, staged: list[str]) -> None:
@@ -49,8 +53,8 @@ class Image:
                     if tag.rpartition(":")[2] not in staged:
                         cli.remove_image(tag)
 
-    def _name(self, release: str, suffix: str = "") -> str:
-        return "-".join(filter(None, [self.layout.name, release, suffix]))
+    def _name(self, release: str, kind: str) -> str:
+        return container_name(self.layout.name, release, kind)
 
     def _cli(self, release: str) -> Cli:
         return Cli(settings(self.layout.release(release))["engine"])

@@ -116,7 +116,7 @@ def _context(bundle: Bundle) -> Iterator[Path]:
         missing = [item for item in bundle.server_packages if distribution_name(item) not in names]
         if missing and bundle.app["python"]["require_hashes"]:
             raise RuntimeBuildError(
-                f"python.require_hashes is set, and the app's requirements do not bring {', '.join(missing)}: add it with "
+                f"python.require_hashes is set, and the app's requirements lack {', '.join(missing)}: add it with "
                 "its hash"
             )
         (needs / "app.txt").write_text(text)

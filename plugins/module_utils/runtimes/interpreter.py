@@ -78,7 +78,7 @@ def interpreter(name: str | None = None) -> Interpreter:
     except (OSError, ValueError) as error:
         raise VirtualenvError(f"The interpreter {path} cannot be run: {error}.", "interpreter") from error
     if not found:
-        ended = f"exit code {done.code}" if done.code is not None else f"no end after {_TIMEOUT} s"
+        ended = f"exit code {done.code}" if done.code is not None else f"it did not finish within {_TIMEOUT} s"
         raise VirtualenvError(f"The interpreter {path} cannot be run ({ended}).", "interpreter", tail(done.output))
     return Interpreter(path, found[1], found[2], f"{found[3]} {found[4]}")
 

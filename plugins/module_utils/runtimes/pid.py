@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.process import run
 
 #: Seconds for the answer of an engine.
@@ -24,9 +25,25 @@ def settings(release: Path) -> dict[str, Any]:
     return told
 
 
-def container_pid(release: Path, container: str) -> int:
-    """Return the main process of a release's container; 0 where there is none."""
-    command = [settings(release)["engine"], "container", "inspect", "--format", "{{.State.Pid}}", container]
+def container_name(app: str, release: str, kind: str = "") -> str:
+    """Return what a release's container is called.
+
+    :param kind: what it is for, when it is not the web instance's.
+    """
+    return "-".join(filter(None, [app, release, kind]))
+
+
+def container_pid(layout: Layout, release: str) -> int:
+    """Return the main process of a release's container; 0 if it is not running."""
+    container = container_name(layout.name, release)
+    command = [
+        settings(layout.release(release))["engine"],
+        "container",
+        "inspect",
+        "--format",
+        "{{.State.Pid}}",
+        container,
+    ]
     environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "HOME": "/root"}
     said = run(command, timeout=TIMEOUT, env=environment, cwd="/").output.strip()
     return int(said) if said.isdigit() else 0

@@ -48,7 +48,7 @@ class Virtualenv:
                 shutil.rmtree(venv)
 
 
-def tidy(venvs: Path) -> None:
+def remove_leftovers(venvs: Path) -> None:
     """Remove what builds that died left aside; the caller holds the app's lock."""
     if venvs.is_dir():
         for leftover in (*venvs.glob(".build-*"), *venvs.glob(".old-*")):

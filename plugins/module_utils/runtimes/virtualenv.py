@@ -45,7 +45,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.runtimes.requireme
     project_name,
     requires_python,
 )
-from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import tidy
+from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import remove_leftovers
 
 TOOLS = Path("/opt/flaskops/tools")
 LOCKS = ("uv.lock", "pylock.toml")
@@ -186,7 +186,7 @@ def requirements_text(app: Path, python: Mapping[str, Any], tools: Path = TOOLS)
     if req.kind == "pylock.toml":
         raise VirtualenvError(
             f"the app has a {req.file}, which cannot be installed into an image: 'uv export -o requirements.txt' writes "
-            "what can, or bring a Containerfile",
+            "what can, or add a Containerfile",
             "install",
         )
     with tempfile.TemporaryDirectory(prefix="flaskops-requirements-") as scratch:
@@ -258,7 +258,7 @@ class _Build:
 
     def clean(self) -> None:
         """Remove what this build, or one that died, left aside."""
-        tidy(self.venvs)
+        remove_leftovers(self.venvs)
 
     def run(self) -> Built:
         """Build, and rename into place."""
@@ -443,8 +443,8 @@ class _Build:
         if done.code:
             what = f"{self.installer} cannot install {self.req.file or 'the server'}"
             if _COMPILER.search(done.output):
-                what += ": a package has to be compiled, and this host has not what that needs. python_build_tools and "
-                what += "python_build_packages of the role python bring it"
+                what += ": a package has to be compiled, and this host lacks a compiler or headers. Set python_build_tools: true, and "
+                what += "python_build_packages for the headers (role python)"
             raise self._error(what, done.output)
 
     def _pip(self, verb: str) -> list[str]:

@@ -56,7 +56,7 @@ def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
             found.append(_shared(path, home, common))
             continue
         below = posixpath.normpath(f"app/{path}")
-        paths = [f"{home}/live/{below}", f"{home}/live/bridge/{below}", f"{home}/live/bridge/bridge/{below}"]
+        paths = [f"{home}/live/{below}", f"{home}/live/previous/{below}", f"{home}/live/previous/previous/{below}"]
         found.append(_given({**common, "paths": paths, "symlinks": "owner", "symlinks_from": home}))
         for one in outer:
             if not _is_below(one, path):

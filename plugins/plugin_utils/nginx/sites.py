@@ -113,83 +113,108 @@ def directive_mistake(value: Any) -> str | None:
 
 #: What a site and an app's ``nginx`` have in common.
 NGINX_OPTIONS: dict[str, Field] = {
-    "default": Field("bool", "Answers for hosts that no other site names. Default: true where it has no names itself."),
+    "default": Field(
+        "bool",
+        "Make this the default server: it answers for host names that no other site has. Default: true if it has no names itself.",
+    ),
     "headers": Field(
         "dict",
-        "Headers of the answer, over `nginx_headers`; the application's own of that name win. Null leaves one out.",
+        "Response headers, in addition to `nginx_headers`. The app's own headers win. Null removes one.",
         default={},
         rule=_scalars_or_null,
     ),
     "upstream_headers": Field(
         "dict",
-        "Headers of the request to the application, over the forwarded ones. Null leaves one out.",
+        "Request headers to send to the app, in addition to `X-Forwarded-*` and the like. Null removes one.",
         default={},
         rule=_scalars_or_null,
     ),
     "client_max_body_size": Field(
-        "int|str", "The largest request body: a number of bytes, or with k, m, g.", pattern=_SIZE, minimum=0
+        "int|str",
+        "Largest request body: bytes, or a number with k, m or g. Larger requests get 413. Default: that of `nginx_http`, `20m`.",
+        pattern=_SIZE,
+        minimum=0,
     ),
     "timeouts": Field(
         "dict",
-        "How long the application may take to accept, to take in, and to go on with an answer: seconds, or with a unit.",
+        "Time limits for the app, in seconds or with a unit (`30s`, `2m`). An app that is slower gets its visitors a 504.",
         default={},
         fields={
-            "connect": Field("int|str", "Until it accepts.", pattern=_TIME, minimum=1),
-            "send": Field("int|str", "Between two parts of the request.", pattern=_TIME, minimum=1),
-            "read": Field("int|str", "Between two parts of the answer.", pattern=_TIME, minimum=1),
+            "connect": Field("int|str", "Time to wait for the app to accept a connection.", pattern=_TIME, minimum=1),
+            "send": Field("int|str", "Time to wait between two writes of the request.", pattern=_TIME, minimum=1),
+            "read": Field("int|str", "Time to wait between two reads of the response.", pattern=_TIME, minimum=1),
         },
     ),
     "rate_limit": Field(
         "dict",
-        "Requests that one client may make to the application; static files are not counted.",
+        "Limit the requests of one client to the app. Static files are not counted.",
         fields={
-            "rate": Field("str", "Such as `10r/s` or `60r/m`.", required=True, pattern=r"\d+r/[sm]"),
-            "burst": Field("int", "How many more are let through at once.", default=20, minimum=0),
-            "status": Field("int", "The answer to what is too much.", default=429, minimum=400, maximum=599),
-            "key": Field("str", "What a client is.", default="$binary_remote_addr", pattern=r"[^\s;{}\"']+"),
+            "rate": Field("str", "Requests allowed, such as `10r/s` or `60r/m`.", required=True, pattern=r"\d+r/[sm]"),
+            "burst": Field(
+                "int", "Number of requests above the rate that are accepted at once.", default=20, minimum=0
+            ),
+            "status": Field(
+                "int", "Status code returned to clients over the limit.", default=429, minimum=400, maximum=599
+            ),
+            "key": Field(
+                "str",
+                "nginx variable that identifies a client.",
+                default="$binary_remote_addr",
+                pattern=r"[^\s;{}\"']+",
+            ),
         },
     ),
     "snippets": Field(
         "str|list",
-        "Raw nginx configuration for the server block, such as further locations.",
+        "Raw nginx configuration to put into the server block, such as more locations.",
         default=[],
         items=Field("str", "Text.", multiline=True),
         multiline=True,
     ),
     "directives": Field(
         "dict",
-        "Any directive of a server block: a value, a list (repeated) or a dict (a block).",
+        "Directives for the server block, by nginx's names: a value, a list (repeats it) or a dict (a block).",
         default={},
         rule=directive_mistake,
     ),
-    "redirect_to_canonical": Field("bool", "Redirect every other name to the first.", default=False),
+    "redirect_to_canonical": Field("bool", "Redirect all other host names to the first.", default=False),
 }
 
 SITE_FIELDS: dict[str, Field] = {
     "name": Field(
-        "str", "What its files are called after.", required=True, pattern=r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
+        "str", "Name of the site and its files.", required=True, pattern=r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
     ),
-    "state": Field("str", "Absent removes the site.", default="present", choices=("present", "absent")),
+    "state": Field(
+        "str", "Whether the site exists. `absent` removes its files.", default="present", choices=("present", "absent")
+    ),
     "server_names": Field(
         "list",
-        "The hosts it answers for, the first is canonical.",
+        "Host names of the site; the first is the canonical one.",
         default=[],
         items=Field("str", "A host.", rule=_server_name),
     ),
-    "upstream": Field("str|list", "The application: `unix:/PATH` or `HOST:PORT`, or several.", rule=_each(_upstream)),
-    "upstream_protocol": Field("str", "What the application speaks.", default="http", choices=("http", "uwsgi")),
+    "upstream": Field(
+        "str|list",
+        "Address of the application, `unix:/PATH` or `HOST:PORT`, or a list of addresses.",
+        rule=_each(_upstream),
+    ),
+    "upstream_protocol": Field(
+        "str", "Protocol that the application speaks.", default="http", choices=("http", "uwsgi")
+    ),
     "static": Field(
         "list",
-        "Files that nginx serves itself.",
+        "Directories that nginx serves without asking the application.",
         default=[],
         items=Field(
             "dict",
-            "A place.",
+            "Directories and their URL.",
             fields={
-                "url": Field("str", "Where visitors find them.", required=True, pattern=r"/[^\s{};\"'$\\]*"),
+                "url": Field(
+                    "str", "URL path below which the files are served.", required=True, pattern=r"/[^\s{};\"'$\\]*"
+                ),
                 "paths": Field(
                     "list",
-                    "Directories on the host, tried in this order.",
+                    "Directories on the host. The first that has the file wins.",
                     required=True,
                     items=Field("str", "A directory.", rule=plain_path),
                 ),
@@ -215,7 +240,7 @@ SITE_FIELDS: dict[str, Field] = {
     ),
     "tls": Field(
         "dict",
-        "Where the certificate comes from.",
+        "Source of the certificate.",
         default={},
         fields={
             "mode": Field(
@@ -224,8 +249,8 @@ SITE_FIELDS: dict[str, Field] = {
                 default="self_signed",
                 choices=("self_signed", "files", "none"),
             ),
-            "certificate": Field("str", "The chain, a path on the host.", rule=plain_path),
-            "key": Field("str", "The key, a path on the host.", rule=plain_path),
+            "certificate": Field("str", "Path of the certificate chain on the host.", rule=plain_path),
+            "key": Field("str", "Path of the private key on the host.", rule=plain_path),
             "redirect": Field("bool", "Redirect HTTP to HTTPS.", default=True),
         },
     ),

@@ -129,7 +129,11 @@ def slice_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
 
 SERVER = Server(
     name="container",
-    options=Field("dict", "Any option of `podman run` and `docker run`, by its long name.", default={}),
+    options=Field(
+        "dict",
+        "Options of `podman run` or `docker run`, by their long names. They win over the collection's.",
+        default={},
+    ),
     # An image that is built here runs the app under Gunicorn.
     packages=gunicorn.PACKAGES,
     runtime="image",

@@ -71,7 +71,9 @@ STARTS, DIES = "Booting worker", "exited with code 70"
 SERVER = Server(
     name="gunicorn",
     # They are written as Python, which can say any text.
-    options=Field("dict", "Any setting of Gunicorn, by its own name.", default={}, multiline=True),
+    options=Field(
+        "dict", "Settings of Gunicorn, by Gunicorn's names. They win over the collection's.", default={}, multiline=True
+    ),
     packages=PACKAGES,
     settings=sorted(SETTINGS),
     one_setting="a setting of Gunicorn",

@@ -130,7 +130,9 @@ def _is_one_line(value: Any) -> bool:
 
 SERVER = Server(
     name="mod_wsgi",
-    options=Field("dict", "Any option of `WSGIDaemonProcess`, and any directive of httpd.", default={}),
+    options=Field(
+        "dict", "Options of `WSGIDaemonProcess` and directives of httpd. They win over the collection's.", default={}
+    ),
     packages=("mod_wsgi==5.0.2",),
     settings=(*sorted(OPTIONS), *sorted(DIRECTIVES)),
     one_setting="an option of WSGIDaemonProcess or a directive of httpd",

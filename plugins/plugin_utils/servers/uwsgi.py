@@ -184,7 +184,7 @@ def _is_writable(value: Any) -> bool:
 
 SERVER = Server(
     name="uwsgi",
-    options=Field("dict", "Any option of uWSGI, by its own name.", default={}),
+    options=Field("dict", "Options of uWSGI, by uWSGI's names. They win over the collection's.", default={}),
     packages=("pyuwsgi==2.0.30.post1",),
     settings=sorted(SETTINGS),
     one_setting="an option of uWSGI",

@@ -74,47 +74,69 @@ def _not_reserved(value: str) -> str | None:
 
 SOURCE = {
     "path": Field(
-        "str", "A directory on the controller; what git tracks or would track, else all but caches and virtualenvs."
+        "str",
+        "Directory on the controller. In a git checkout: tracked and untracked files, without ignored ones. Elsewhere: "
+        "everything except caches and virtualenvs.",
     ),
-    "git": Field("str", "A repository, fetched by the controller; servers need no git and no credentials."),
-    "version": Field("str", "With `git`: a tag, a branch or a commit. Default: the repository's HEAD."),
-    "archive": Field("str", "A tar or zip file, a path or a URL."),
-    "checksum": Field("str", "With `archive`: `sha256:...`; required for a URL.", pattern=r"sha256:[0-9a-f]{64}"),
-    "package": Field("str", "A pinned requirement from the package index, such as `httpbin[mainapp]==0.10.4`."),
+    "git": Field(
+        "str", "Repository to deploy from. The controller fetches it; hosts need neither git nor credentials."
+    ),
+    "version": Field("str", "With `git`: the tag, branch or commit to deploy. Default: the repository's HEAD."),
+    "archive": Field("str", "Tar or zip file with the app: a path on the controller or a URL."),
+    "checksum": Field(
+        "str",
+        "With `archive`: its digest, `sha256:...`. Required for a URL; an archive that does not match is refused.",
+        pattern=r"sha256:[0-9a-f]{64}",
+    ),
+    "package": Field(
+        "str", "Pinned requirement to install from the package index, such as `httpbin[mainapp]==0.10.4`."
+    ),
     "image": Field(
         "str",
-        "A container image: `registry.example.org/shop:1.4`, one by its digest, or an archive, `docker-archive:shop.tar`.",
+        "Container image to run: `registry.example.org/shop:1.4`, one with a digest, or an archive, `docker-archive:shop.tar`.",
     ),
-    "subdir": Field("str", "The app's directory below the source.", rule=_inside),
-    "exclude": Field("list", "Patterns of files to leave out.", default=[], items=Field("str", "A pattern.")),
+    "subdir": Field("str", "Directory of the app inside the source. Default: the source's root.", rule=_inside),
+    "exclude": Field(
+        "list", "Patterns of files to leave out of the release.", default=[], items=Field("str", "A pattern.")
+    ),
 }
 
 PYTHON = {
-    "interpreter": Field("str", "A path or a name found on the host.", default="/usr/bin/python3"),
+    "interpreter": Field(
+        "str", "Python to build the virtualenv with: a path, or a command on the host.", default="/usr/bin/python3"
+    ),
     "requirements": Field(
         "str|list",
-        "The file(s) to install from. Default: the first of `uv.lock`, `pylock.toml`, `requirements.txt`, `pyproject.toml`.",
+        "File or files to install from. Default: the first that exists of `uv.lock`, `pylock.toml`, `requirements.txt` and "
+        "`pyproject.toml`.",
         items=Field("str", "A file."),
     ),
-    "extras": Field("list", "Extras of the project to install.", default=[], items=Field("str", "An extra.")),
-    "require_hashes": Field("bool", "Refuse a requirement without a hash.", default=False),
-    "constraints": Field("str", "A constraints file in the app."),
-    "index_url": Field("str", "A package index; credentials in it are treated as a secret."),
-    "find_links": Field("str", "A directory on the host, or a URL, with distributions."),
-    "offline": Field("bool", "Use no index: `find_links` alone.", default=False),
-    "system_packages": Field("bool", "Let the virtualenv see the distribution's Python packages.", default=False),
+    "extras": Field("list", "Extras of the project to install with it.", default=[], items=Field("str", "An extra.")),
+    "require_hashes": Field(
+        "bool", "Require a hash for every package. A requirement without one is refused.", default=False
+    ),
+    "constraints": Field("str", "Constraints file, a path in the app."),
+    "index_url": Field(
+        "str",
+        "URL of the package index. Default: `python_index_url` of the host, else PyPI. Credentials in it are kept secret.",
+    ),
+    "find_links": Field("str", "Directory on the host, or URL, with more packages to install from."),
+    "offline": Field("bool", "Install from `find_links` only, without a package index.", default=False),
+    "system_packages": Field(
+        "bool", "Give the virtualenv access to the Python packages of the distribution.", default=False
+    ),
 }
 
 TLS = {
     "mode": Field(
         "str",
-        "Where the certificate comes from.",
+        "Source of the certificate. With `none`, the app is served over HTTP only.",
         default="self_signed",
         choices=("acme", "self_signed", "files", "none"),
         planned_choices=("acme",),
     ),
-    "certificate": Field("str", "With `files`: the chain, a path on the host."),
-    "key": Field("str", "With `files`: the key, a path on the host."),
+    "certificate": Field("str", "With `files`: path of the certificate chain on the host."),
+    "key": Field("str", "With `files`: path of the private key on the host."),
 }
 
 #: A process can be given any text but NUL.
@@ -123,88 +145,133 @@ VARIABLES = Field("scalar", "A value.", multiline=True)
 DIRECTIVE = Field("scalar", "A value.", rule=_directive)
 
 APP = {
-    "name": Field("str", "Unit, user, paths.", required=True, pattern=NAME, rule=_not_reserved),
+    "name": Field(
+        "str",
+        "Name of the app, its unit, its user and its directory, `/srv/NAME`. Cannot be changed later.",
+        required=True,
+        pattern=NAME,
+        rule=_not_reserved,
+    ),
     "source": Field(
         "dict",
-        "Exactly one of `path`, `git` (+ `version`), `archive` (+ `checksum`), `package`, `image`; `subdir`, `exclude`.",
+        "Where the code comes from. Exactly one of `path`, `git`, `archive`, `package` and `image`.",
         required=True,
         fields=SOURCE,
     ),
-    "wsgi": Field("str", "`module:callable` or a factory call; required but for `image`.", pattern=WSGI),
-    "server": Field("str", "What runs the callable.", default="gunicorn", choices=tuple(SERVERS)),
+    "wsgi": Field(
+        "str",
+        "The WSGI callable, `module:callable`, or a factory call such as `shop:create_app()`. Required unless `source.image` is set.",
+        pattern=WSGI,
+    ),
+    "server": Field("str", "Server that runs the app.", default="gunicorn", choices=tuple(SERVERS)),
     "domains": Field(
         "list",
-        "Host names, the first is canonical. None: the default vhost.",
+        "Host names of the app; the first is the canonical one. Without any, the app answers for every host name that no "
+        "other app has; one app of a host can do so.",
         default=[],
         items=Field("str", "A host name.", rule=_host_name),
     ),
-    "python": Field("dict", "The interpreter and what is installed.", default={}, fields=PYTHON),
-    "env": Field("dict", "Settings, as environment variables.", default={}, keys=VARIABLE, values=VARIABLES),
+    "python": Field(
+        "dict", "Interpreter of the app, and how its requirements are installed.", default={}, fields=PYTHON
+    ),
+    "env": Field(
+        "dict",
+        "Environment variables of the app. A change makes a new release.",
+        default={},
+        keys=VARIABLE,
+        values=VARIABLES,
+    ),
     "secrets": Field(
         "dict",
-        "Settings that are never printed nor world-readable, as environment variables.",
+        "Environment variables that are secret: never printed, and stored where only root can read them. A change makes a "
+        "new release.",
         default={},
         keys=VARIABLE,
         values=VARIABLES,
     ),
     "shared_paths": Field(
         "list",
-        "Directories of the app that are kept across releases.",
+        "Directories of the app that it can write and that all releases share. The rest of a release is read-only.",
         default=["instance"],
         items=Field("str", "A relative path.", rule=lambda value: _inside(value) or _plain_path(value)),
     ),
     "static": Field(
         "list",
-        "Files that nginx serves itself, those of the release before too.",
+        "Directories that nginx serves without asking the app. Files of the previous release stay available.",
         default=[],
         items=Field(
             "dict",
-            "A place.",
+            "A directory and its URL.",
             fields={
-                "url": Field("str", "Where.", required=True, pattern=r"/[^\s{};\"'$\\]*"),
-                "path": Field("str", "A directory of the app.", required=True, rule=_inside),
+                "url": Field(
+                    "str",
+                    "URL path below which the files are served, such as `/static`.",
+                    required=True,
+                    pattern=r"/[^\s{};\"'$\\]*",
+                ),
+                "path": Field("str", "Directory in the app with the files.", required=True, rule=_inside),
             },
         ),
     ),
     "workers": Field(
         "int|str",
-        "Processes; `auto`: from vCPUs, memory and cgroup limits.",
+        "Number of worker processes. `auto`: from the host's CPUs, memory and cgroup limits.",
         default="auto",
         choices=("auto",),
         minimum=1,
         maximum=512,
     ),
     "threads": Field(
-        "int|str", "Threads in each; `auto`: 4.", default="auto", choices=("auto",), minimum=1, maximum=512
+        "int|str", "Number of threads per worker. `auto`: 4.", default="auto", choices=("auto",), minimum=1, maximum=512
     ),
     **{name: server.options for name, server in SERVERS.items()},
     "limits": Field(
         "dict",
-        "systemd's resource limits, by their own names (`MemoryMax`, `CPUQuota`, ...).",
+        "Resource limits of systemd, by systemd's names (`MemoryMax`, `CPUQuota`, ...).",
         default={},
         values=DIRECTIVE,
     ),
     "unit": Field(
         "dict",
-        "Any further directive of `[Service]`; a list repeats it.",
+        "Additional directives for the unit's `[Service]` section. A list repeats a directive.",
         default={},
         keys=r"[A-Z][A-Za-z]+",
         values=Field("scalar|list", "A value.", items=DIRECTIVE, rule=_directive),
     ),
     **PART_KEYS,
-    "release_commands": COMMANDS("Run once per fleet after every host has proved the release, before any goes live."),
+    "release_commands": COMMANDS(
+        "Commands to run on one host, after all hosts verified the release and before any goes live, such as a database "
+        "migration. A deploy that is repeated runs them again. One that fails aborts the deploy."
+    ),
     "watch": Field(
         "dict",
-        "After going live, real traffic is watched and the release taken back.",
+        "Watch real traffic after going live, and go back to the previous release if too many requests fail.",
         planned=True,
         fields={
-            "seconds": Field("int", "How long.", default=60, minimum=1),
-            "max_error_rate": Field("number", "The share of 5xx answers.", default=0.05, minimum=0, maximum=1),
+            "seconds": Field("int", "Seconds to watch.", default=60, minimum=1),
+            "max_error_rate": Field(
+                "number",
+                "Share of 5xx answers above which the release is taken back.",
+                default=0.05,
+                minimum=0,
+                maximum=1,
+            ),
         },
     ),
-    "processes": Field("list", "Background workers.", default=[], planned=True),
-    "schedule": Field("list", "systemd timers.", default=[], planned=True),
-    "tls": Field("dict", "`mode`: `acme`, `self_signed`, `files`, `none`.", default={}, fields=TLS),
-    "nginx": Field("dict", "Limits, headers, rate limit, extra snippets.", default={}, fields=NGINX_OPTIONS),
-    "keep_releases": Field("int", "How many to keep for rollback.", default=5, minimum=1, maximum=1000),
+    "processes": Field("list", "Background workers to run beside the web server.", default=[], planned=True),
+    "schedule": Field("list", "Commands to run on a schedule, as systemd timers.", default=[], planned=True),
+    "tls": Field("dict", "HTTPS for the app's domains.", default={}, fields=TLS),
+    "nginx": Field(
+        "dict",
+        "Settings of the app's nginx site: limits, headers, rate limit, snippets.",
+        default={},
+        fields=NGINX_OPTIONS,
+    ),
+    "keep_releases": Field(
+        "int",
+        "Number of releases to keep for rollbacks, the live one included. Older ones are removed.",
+        default=5,
+        minimum=1,
+        maximum=1000,
+    ),
 }

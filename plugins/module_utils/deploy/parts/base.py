@@ -41,13 +41,13 @@ class Part:
         """Check a release while it starts: what takes as long as that."""
 
     def verify(self, release: Release, started: float) -> None:
-        """Wait until what was started has proved healthy.
+        """Wait until what was started is healthy.
 
         :param started: when, on the monotonic clock.
         """
 
     def switching(self, release: Release) -> None:
-        """Visitors are about to get a release that was proved a while ago."""
+        """Visitors are about to get a release that was verified a while ago."""
 
     def switched(self, new: Release, old: Release | None) -> None:
         """Visitors get the new release, and the old one still runs; what is raised here takes the new one back."""
@@ -63,9 +63,6 @@ class Part:
 
     def failed(self, live: Release) -> None:
         """A deploy failed, and this is what serves."""
-
-    def removed(self, release: Release) -> None:
-        """The app leaves the host: take away all that this part made, but no data."""
 
     def refuses_rollback(self, to: Release) -> str:
         """Return why nobody may go back to a release, as the end of a sentence about it; nothing where one may."""

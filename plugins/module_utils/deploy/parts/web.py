@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The web instance of a release: proved on its own socket, drained when another one takes its place."""
+"""The web instance of a release: checked on its own socket, drained when another one takes its place."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Web(Part):
         return [self._unit(release)]
 
     def verify(self, release: Release, started: float) -> None:
-        verification.prove(release, self._unit(release), started)
+        verification.verify(release, self._unit(release), started)
 
     def switching(self, release: Release) -> None:
-        verification.prove_again(release, self._unit(release))
+        verification.verify_again(release, self._unit(release))
 
     def switched(self, new: Release, old: Release | None) -> None:
         if old and not switch.drain(new.host, old.id, new.request.drain_seconds, watched=self._unit(new)):

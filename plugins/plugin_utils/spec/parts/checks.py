@@ -9,12 +9,22 @@ from collections.abc import Mapping
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import Field
 
 CHECKS = {
-    "tests": Field("str", "A command that must succeed in the staged release, as the app's user.", multiline=True),
-    "import": Field("bool", "Import the module and look the callable up, beside the starting instance.", default=True),
-    "pip_check": Field("bool", "The installed packages must agree with each other.", default=True),
-    "audit": Field("bool", "Look for known vulnerabilities.", default=False, planned=True),
+    "tests": Field(
+        "str",
+        "Command to run in the staged release as the app's user. If it fails, the release is refused.",
+        multiline=True,
+    ),
+    "import": Field(
+        "bool",
+        "Import the app and look up the callable while the instance starts. The import error becomes the message of the deploy.",
+        default=True,
+    ),
+    "pip_check": Field(
+        "bool", "Run `pip check`. Packages with conflicting requirements refuse the release.", default=True
+    ),
+    "audit": Field("bool", "Check the installed packages for known vulnerabilities.", default=False, planned=True),
 }
 
 KEYS: Mapping[str, Field] = {
-    "checks": Field("dict", "`tests`, `import`, `pip_check`, `audit`.", default={}, fields=CHECKS),
+    "checks": Field("dict", "Checks that a release has to pass before it goes live.", default={}, fields=CHECKS),
 }

@@ -10,17 +10,19 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.values import COMMANDS
 
 HOOKS = {
-    "before_stage": COMMANDS("Before anything is done, in the live release."),
-    "after_stage": COMMANDS("In the staged release, before it starts."),
-    "before_live": COMMANDS("In the proved release, before visitors get it."),
-    "after_live": COMMANDS("In the live release."),
-    "on_failure": COMMANDS("In the release that still serves."),
+    "before_stage": COMMANDS("Run in the live release before the new one is staged. A failure refuses the deploy."),
+    "after_stage": COMMANDS("Run in the staged release before it starts. A failure refuses the release."),
+    "before_live": COMMANDS("Run in the verified release before it goes live. A failure refuses the release."),
+    "after_live": COMMANDS(
+        "Run in the new release after it went live. A failure fails the deploy, and the release stays live."
+    ),
+    "on_failure": COMMANDS("Run in the release that still serves after a deploy failed."),
 }
 
 KEYS: Mapping[str, Field] = {
     "hooks": Field(
         "dict",
-        "Commands at `before_stage`, `after_stage`, `before_live`, `after_live`, `on_failure`.",
+        "Commands to run on every host at set points of a deploy, as the app's user.",
         default={},
         fields=HOOKS,
     ),

@@ -32,20 +32,26 @@ def _in_latin_1(value: Any) -> str | None:
 HEALTH = {
     "path": Field(
         "str",
-        "What is asked; a redirect on the app's own hosts is followed, and the last answer counts.",
+        "URL path of the health check. Redirects to the app's own hosts are followed; the last answer counts.",
         default="/",
         pattern=r"/\S*",
         rule=_in_ascii,
     ),
     "status": Field(
         "int|list",
-        "The status, or a list of them, that means healthy. Default: any below 500.",
+        "Status code, or list of status codes, that counts as healthy. Default: any below 500.",
         items=Field("int", "A status."),
     ),
-    "timeout": Field("int", "Seconds from start until it must have answered.", default=60, minimum=1, maximum=3600),
+    "timeout": Field(
+        "int",
+        "Seconds to wait for a healthy answer. A release that is slower is refused.",
+        default=60,
+        minimum=1,
+        maximum=3600,
+    ),
     "headers": Field(
         "dict",
-        "Headers to send.",
+        "Headers to send with the health check.",
         default={},
         keys=HEADER_NAME,
         values=Field("scalar", "A value.", rule=_in_latin_1),
@@ -53,5 +59,10 @@ HEALTH = {
 }
 
 KEYS: Mapping[str, Field] = {
-    "health": Field("dict", "`path`, `status`, `timeout`, `headers`.", default={}, fields=HEALTH),
+    "health": Field(
+        "dict",
+        "How a new release is verified: it has to answer this request before it goes live.",
+        default={},
+        fields=HEALTH,
+    ),
 }

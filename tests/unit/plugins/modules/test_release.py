@@ -73,7 +73,7 @@ def test_whatever_a_step_raises(call: Any, monkeypatch: pytest.MonkeyPatch, faul
     def raise_it(*_: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(Deploy, "prove", raise_it)
+    monkeypatch.setattr(Deploy, "verify", raise_it)
     ended = call()
     assert ended.failed and ended.result["step"] == "host"
     assert ended.result["msg"].startswith("shop on web1: release ")
@@ -85,8 +85,8 @@ def test_another_app_that_cannot_be_stopped_does_not_hide_why(call: Any, monkeyp
     def raise_it(*_: Any) -> None:
         raise ValueError("odd")
 
-    monkeypatch.setattr(Deploy, "prove", raise_it)
-    monkeypatch.setattr(Deploy, "withdraw", raise_it)
+    monkeypatch.setattr(Deploy, "verify", raise_it)
+    monkeypatch.setattr(Deploy, "abort", raise_it)
     (call.root / "run/flaskops").mkdir(mode=0o700)
     (call.root / "run/flaskops/blog.json").write_text('{"token": "mine"}')
     ended = call()

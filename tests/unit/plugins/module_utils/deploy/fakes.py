@@ -23,7 +23,8 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.archive impor
 from ansible_collections.flaskops.server.plugins.module_utils.host.health import Answer, NoAnswerError
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.lock import claim
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd, SystemdError, UnitState
+from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import SystemdError, UnitState
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base import Bundle
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv import Virtualenv
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.venv_build import VirtualenvBuilder
@@ -169,7 +170,7 @@ class Host:
         spec = resolve_one(given, "app")
         secrets = spec.pop("secrets")
         request = {
-            "parts": {"code": f"code of {release}", "env": "same"},
+            "components": {"code": f"code of {release}", "env": "same"},
             "files": {
                 "serve/service.conf": f"[Service]\nEnvironment=R={release}\n",
                 "units/shop@.service": "[Unit]\n",
@@ -210,11 +211,11 @@ class Host:
         return result
 
     def deploy(self, release: str | None, app: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
-        return self.step(self.walk(release, app, **request), "prove", "go_live")
+        return self.step(self.walk(release, app, **request), "verify", "activate")
 
     def rollback(self, release: str | None = None, *steps: str) -> dict[str, Any]:
-        walk = self.walk(release, parts={}, files={}, artifact=None, source={})
-        return self.step(walk, *(steps or ("prove", "go_live")), action="rollback")
+        walk = self.walk(release, components={}, files={}, artifact=None, source={})
+        return self.step(walk, *(steps or ("verify", "activate")), action="rollback")
 
     @property
     def told(self) -> list[tuple[str, str, str]]:

@@ -97,8 +97,8 @@ def test_forwards(host: Host) -> None:
         "finished",
     ]
     assert asked == [f"{name} {moment}" for moment in moments for name in ("first", "second")]
-    assert host.layout.facts(B)["second"] == "was here"
-    assert host.layout.facts(B)["parts"] == {"first": f"of {B}", "second": f"of {B}"}
+    assert host.layout.manifest(B)["second"] == "was here"
+    assert host.layout.manifest(B)["parts"] == {"first": f"of {B}", "second": f"of {B}"}
     # What a part adds is counted: a release without it is damaged.
     assert host.layout.missing(B) == []
     (host.layout.release(B) / "serve/second.json").unlink()
@@ -109,9 +109,9 @@ def test_all_units_of_a_release_come_and_go_together(host: Host) -> None:
     spied(host)
     host.deploy(A, NO_CHECKS)
     assert set(host.systemd.running) == {f"shop@{A}.service", f"shop_first@{A}.service", f"shop_second@{A}.service"}
-    host.step(host.walk(B, NO_CHECKS), "prove")
+    host.step(host.walk(B, NO_CHECKS), "verify")
     assert f"shop_second@{B}.service" in host.systemd.running
-    host.step(host.walk(B, NO_CHECKS), "withdraw")
+    host.step(host.walk(B, NO_CHECKS), "abort")
     assert {unit for unit in host.systemd.running if B in unit} == set()
 
 

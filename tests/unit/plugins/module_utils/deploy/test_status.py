@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.status import as_lines, status
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.history import append
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.status import as_lines, memory_of, status
 from ansible_collections.flaskops.server.plugins.module_utils.host import health, record
 from ansible_collections.flaskops.server.plugins.module_utils.host.health import Answer, NoAnswerError
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.record import version
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd, UnitState
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import UnitState, UnitStates
 
 APP: dict[str, Any] = {
     "server": "gunicorn",
@@ -25,7 +26,7 @@ APP: dict[str, Any] = {
 NOW = 1_800_000_000.0
 
 
-class Running(Systemd):
+class Running(UnitStates):
     """systemd where everything runs."""
 
     def state(self, unit: str) -> UnitState:
@@ -43,14 +44,12 @@ def layout(tmp_path: Path) -> Layout:
             (layout.release(name) / part).mkdir(parents=True)
         for file in ("env", "secrets.env", "serve/service.conf", "app/shop.py"):
             (layout.release(name) / file).write_text("x")
-        (layout.release(name) / "http.sock").symlink_to(layout.runtime_socket(name))
+        (layout.release(name) / "http.sock").symlink_to(layout.instance_socket(name))
         (layout.release(name) / "release.json").write_text(
             '{"source": {"kind": "git", "version": "v1"}, "staged": "2027-01-15T06:00:00Z", "size": "3 workers"}'
         )
-        record.append(
-            layout.record, {"release": name, "result": record.LIVE, "action": "deploy", "time": "t", "by": "ann"}
-        )
-    record.append(
+        append(layout.record, {"release": name, "result": record.LIVE, "action": "deploy", "time": "t", "by": "ann"})
+    append(
         layout.record,
         {
             "release": "bad",
@@ -106,9 +105,9 @@ def test_no_answer_is_told_and_is_no_failure(layout: Layout, monkeypatch: pytest
     said = status(layout, Running(), APP, 0)
     assert said["health"] == "nothing listens on its socket"
     assert as_lines({**said, "memory": None, "staged": None}, NOW) == [
-        "shop: abc (v1) is live, of unknown age old",
+        "shop: abc (v1) is live, age unknown",
         "  health nothing listens on its socket, instance active",
-        "  kept: abc, def; a rollback goes to nothing, there is no earlier one",
+        "  kept: abc, def; there is no earlier release to roll back to",
     ]
 
 
@@ -172,6 +171,13 @@ def test_age(staged: str, age: str) -> None:
 
 def test_release_commands_are_told(layout: Layout) -> None:
     entry = {"release": "new", "result": record.COMMANDS, "action": "deploy", "time": "v", "by": "ann"}
-    record.append(layout.record, {**entry, "commands": ["flask db upgrade", "touch x"]})
+    append(layout.record, {**entry, "commands": ["flask db upgrade", "touch x"]})
     said = status(layout, Running(), APP, 1)
     assert as_lines(said, NOW)[-1] == "  v deploy new commands ran: flask db upgrade; touch x (ann)"
+
+
+def test_memory_of_a_process_that_is_there_and_one_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "smaps_rollup").write_text("Rss:      900 kB\nPss:      700 kB\nPss_Dirty:  10 kB\n")
+    assert memory_of(42, tmp_path) == 700 * 1024
+    assert memory_of(43, tmp_path) is None

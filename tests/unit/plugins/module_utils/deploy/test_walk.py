@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.deploy import housekeeping, verification
+from ansible_collections.flaskops.server.plugins.module_utils.deploy import history, housekeeping, verification
 from ansible_collections.flaskops.server.plugins.module_utils.deploy import walk as walk_module
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DeployError
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts import checks
 from ansible_collections.flaskops.server.plugins.module_utils.host import health, record
 from ansible_collections.flaskops.server.plugins.module_utils.host.environment import read_environment
 from ansible_collections.flaskops.server.plugins.module_utils.host.health import Answer
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import SystemdError
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import SystemdError
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.installer import VirtualenvError
 from fakes import ACTIVE, FAILED, NO_CHECKS, OK, SECRET, Host, Refused
 
@@ -30,11 +30,11 @@ from fakes import ACTIVE, FAILED, NO_CHECKS, OK, SECRET, Host, Refused
 
 def test_the_first_release(host: Host) -> None:
     walk = host.walk("aaaaaaaaaaaa")
-    proved = host.step(walk, "prove")
+    proved = host.step(walk, "verify")
     assert (proved["changed"], proved["pending"], proved["live"]) == (True, True, None)
-    assert proved["msg"] == "aaaaaaaaaaaa is proved, the first release"
+    assert proved["msg"] == "aaaaaaaaaaaa is verified, the first release"
     assert (host.layout.live_id(), host.told, host.running) == (None, [], {"aaaaaaaaaaaa"})
-    live = host.step(walk, "go_live")
+    live = host.step(walk, "activate")
     assert (live["previous"], live["msg"]) == (None, "aaaaaaaaaaaa is live")
     assert os.readlink(host.layout.live) == "releases/aaaaaaaaaaaa"
     assert (host.told, host.running) == ([("deploy", "aaaaaaaaaaaa", "live")], {"aaaaaaaaaaaa"})
@@ -47,7 +47,7 @@ def test_what_a_release_is_made_of(host: Host) -> None:
     release = host.layout.release("aaaaaaaaaaaa")
     assert sorted(os.listdir(release)) == sorted("app env http.sock release.json secrets.env serve venv".split())
     assert os.readlink(release / "venv") == "../../venvs/v"
-    assert os.readlink(release / "http.sock") == str(host.layout.runtime_socket("aaaaaaaaaaaa"))
+    assert os.readlink(release / "http.sock") == str(host.layout.instance_socket("aaaaaaaaaaaa"))
     variables = read_environment(release / "env")
     assert {
         "FLASK_APP": "shop:app",
@@ -59,7 +59,7 @@ def test_what_a_release_is_made_of(host: Host) -> None:
     assert read_environment(release / "secrets.env") == {"KEY": SECRET}
     assert (release / "secrets.env").stat().st_mode & 0o777 == 0o600
     assert SECRET not in (release / "env").read_text() + (release / "release.json").read_text()
-    facts = host.layout.facts("aaaaaaaaaaaa")
+    facts = host.layout.manifest("aaaaaaaaaaaa")
     assert (facts["venv"], facts["locked"], facts["by"], facts["source"]["version"]) == (
         "v",
         ["flask==3"],
@@ -77,7 +77,7 @@ def test_the_same_again_does_nothing(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa")
     host.systemd.asked.clear()
     before = host.layout.release("aaaaaaaaaaaa").stat().st_mtime_ns
-    done = host.step(host.walk("aaaaaaaaaaaa"), "prove")
+    done = host.step(host.walk("aaaaaaaaaaaa"), "verify")
     assert (done["changed"], done["pending"], done["msg"]) == (False, False, "aaaaaaaaaaaa is live, nothing to do")
     assert (host.systemd.asked, len(host.told)) == ([], 1)
     assert host.layout.release("aaaaaaaaaaaa").stat().st_mtime_ns == before
@@ -87,16 +87,16 @@ def test_the_same_again_does_nothing(host: Host) -> None:
 def test_the_next_release(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa")
     walk = host.walk("bbbbbbbbbbbb")
-    assert host.step(walk, "prove")["msg"] == "bbbbbbbbbbbb is proved, because of other code than aaaaaaaaaaaa"
+    assert host.step(walk, "verify")["msg"] == "bbbbbbbbbbbb is verified, because of other code than aaaaaaaaaaaa"
     # Both run, visitors have the old one.
     assert (host.layout.live_id(), host.running) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa", "bbbbbbbbbbbb"})
-    live = host.step(walk, "go_live")
+    live = host.step(walk, "activate")
     assert (live["previous"], live["msg"], host.running) == (
         "aaaaaaaaaaaa",
         "bbbbbbbbbbbb is live, aaaaaaaaaaaa was",
         {"bbbbbbbbbbbb"},
     )
-    assert os.readlink(host.layout.release("bbbbbbbbbbbb") / "bridge") == "../aaaaaaaaaaaa"
+    assert os.readlink(host.layout.release("bbbbbbbbbbbb") / "previous") == "../aaaaaaaaaaaa"
     assert host.layout.staged_ids() == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
 
 
@@ -104,12 +104,12 @@ def test_a_live_release_that_does_not_run_is_started_again(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa")
     host.systemd.running.clear()
     assert (
-        host.step(host.walk("aaaaaaaaaaaa"), "prove")["msg"]
-        == "aaaaaaaaaaaa is proved, it is live, but was not running"
+        host.step(host.walk("aaaaaaaaaaaa"), "verify")["msg"]
+        == "aaaaaaaaaaaa is verified, it is live, but was not running"
     )
-    assert host.step(host.walk("aaaaaaaaaaaa"), "go_live")["msg"] == "aaaaaaaaaaaa is live"
+    assert host.step(host.walk("aaaaaaaaaaaa"), "activate")["msg"] == "aaaaaaaaaaaa is live"
     assert host.running == {"aaaaaaaaaaaa"}
-    assert not (host.layout.release("aaaaaaaaaaaa") / "bridge").is_symlink()
+    assert not (host.layout.release("aaaaaaaaaaaa") / "previous").is_symlink()
 
 
 def test_old_releases_go_with_their_units_and_virtualenvs(host: Host) -> None:
@@ -149,8 +149,8 @@ def test_the_drain_ends_after_its_time(host: Host) -> None:
 def test_a_rollback_and_another(host: Host) -> None:
     for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
         host.deploy(release, NO_CHECKS)
-    assert host.rollback(None, "prove")["msg"] == "bbbbbbbbbbbb is proved, instead of cccccccccccc"
-    assert host.rollback(None, "go_live")["msg"] == "bbbbbbbbbbbb is live, cccccccccccc was"
+    assert host.rollback(None, "verify")["msg"] == "bbbbbbbbbbbb is verified, instead of cccccccccccc"
+    assert host.rollback(None, "activate")["msg"] == "bbbbbbbbbbbb is live, cccccccccccc was"
     host.rollback()
     assert (host.layout.live_id(), host.running) == ("aaaaaaaaaaaa", {"aaaaaaaaaaaa"})
     with pytest.raises(Refused, match="cannot be rolled back: no earlier good release is on this host") as refused:
@@ -168,9 +168,9 @@ def test_a_rollback_goes_by_the_release_and_not_by_the_inventory(host: Host) -> 
     host.asked.clear()
     later = {"wsgi": "elsewhere:app", "health": {"path": "/new"}, "secrets": {"KEY": "unspoken-three"}}
     later["hooks"] = {"before_live": ["echo $KEY >&2; exit 1"]}
-    walk = host.walk(None, later, parts={}, files={}, artifact=None, source={})
+    walk = host.walk(None, later, components={}, files={}, artifact=None, source={})
     with pytest.raises(Refused, match="before_live") as refused:
-        host.step(walk, "prove", "go_live", action="rollback")
+        host.step(walk, "verify", "activate", action="rollback")
     assert {asked[1] for asked in host.asked} == {"/old"}
     # The hook had the release's own secret, and the message has none.
     assert SECRET not in str(refused.value) and "unspoken" not in str(refused.value)
@@ -205,7 +205,7 @@ def test_a_rollback_skips_what_failed(host: Host) -> None:
 
 def dies_while_it_proves(host: Host) -> None:
     def die() -> None:
-        if host.clock.sleeps[-1] == verification.PROOF_PAUSE:
+        if host.clock.sleeps[-1] == verification.ANSWER_PAUSE:
             host.systemd.running["shop@bbbbbbbbbbbb.service"] = FAILED
 
     host.clock.on_sleep = die
@@ -237,37 +237,37 @@ REFUSED: list[tuple[Callable[[Host], None], dict[str, Any], str, list[str]]] = [
     (
         answers(Answer(500, f"oops\n{SECRET}")),
         {},
-        "proof",
+        "verify",
         ["answered GET / with 500, expected a status below 500", "oops", "****"],
     ),
     (
         answers(Answer(200, "")),
         {"health": {"path": "/h", "status": 204}},
-        "proof",
+        "verify",
         ["answered GET /h with 200, expected 204"],
     ),
-    (answers(OK, Answer(500, ""), OK), {}, "proof", ["answered GET / with 500"]),
+    (answers(OK, Answer(500, ""), OK), {}, "verify", ["answered GET / with 500"]),
     (
         answers(Answer(503, "")),
         {"health": {"timeout": 1}},
-        "proof",
-        ["did not prove healthy within 1 s: it answered 503"],
+        "verify",
+        ["was not healthy within 1 s: it answered 503"],
     ),
     (
         answers("nothing listens on its socket"),
         {"health": {"timeout": 1}},
-        "proof",
-        ["did not prove healthy within 1 s: nothing listens on its socket"],
+        "verify",
+        ["was not healthy within 1 s: nothing listens on its socket"],
     ),
-    (stops_answering, {}, "proof", ["answered 2 times and then nothing listens on its socket"]),
-    (dies_while_it_proves, {}, "proof", ["started and then ended (exit-code)"]),
+    (stops_answering, {}, "verify", ["answered 2 times and then nothing listens on its socket"]),
+    (dies_while_it_proves, {}, "verify", ["started and then ended (exit-code)"]),
     (
         starts_and_ends,
         {},
-        "proof",
-        ["started and then ended (exit-code)", "The last of its journal:", "KeyError: ****"],
+        "verify",
+        ["started and then ended (exit-code)", "Last lines of its journal:", "KeyError: ****"],
     ),
-    (loses_a_worker, {}, "proof", ["answered, and then a worker of it died"]),
+    (loses_a_worker, {}, "verify", ["answered, and then one of its workers died"]),
     (
         setting("refuses", "start shop@bbbbbbbbbbbb"),
         {},
@@ -349,7 +349,7 @@ def test_503_means_not_yet(host: Host) -> None:
 def test_a_command_that_hangs_ends_with_the_health_timeout(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     (host.layout.home / "x").mkdir()
     monkeypatch.setattr(checks, "IMPORT_CHECK", "print('on my way', flush=True)\nimport time\ntime.sleep(60)")
-    with pytest.raises(Refused, match=r"cannot be imported as shop:app: no end after 1 s") as refused:
+    with pytest.raises(Refused, match=r"cannot be imported as shop:app: it did not finish within 1 s") as refused:
         host.deploy("aaaaaaaaaaaa", {"health": {"timeout": 1}})
     assert "on my way" in str(refused.value) and "Nothing is live yet." in str(refused.value)
 
@@ -376,7 +376,7 @@ def test_a_full_disk_does_not_hide_why(host: Host, monkeypatch: pytest.MonkeyPat
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(record, "append", full)
+    monkeypatch.setattr(history, "append", full)
     host.answers = [Answer(500, "")]
     with pytest.raises(Refused, match="answered GET / with 500"):
         host.deploy("aaaaaaaaaaaa", NO_CHECKS)
@@ -389,14 +389,17 @@ def test_a_systemd_that_cannot_stop_does_not_hide_why(host: Host) -> None:
         Refused, match=r"(?s)answered GET / with 500.*could not be cleaned up: systemctl stop"
     ) as refused:
         host.deploy("aaaaaaaaaaaa", NO_CHECKS)
-    assert refused.value.step == "proof"
+    assert refused.value.step == "verify"
     assert not host.layout.lock.exists()
 
 
 def test_a_host_that_was_not_prepared(host: Host) -> None:
     shutil.rmtree(host.layout.home)
     host.layout.home.parent.mkdir(exist_ok=True)
-    with pytest.raises(Refused, match=r"shop is missing; run the playbook flaskops.server.site"):
+    with pytest.raises(
+        Refused,
+        match=r"(?s)shop is missing, the app was not set up.*Next: run: ansible-playbook -i INVENTORY flaskops.server.site",
+    ):
         host.deploy("aaaaaaaaaaaa")
 
 
@@ -404,14 +407,14 @@ def test_the_hook_on_failure_runs_in_what_serves(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.answers = [Answer(500, "")]
     hooks = {"hooks": {"on_failure": ["pwd > ../../../told", "echo sorry; false"]}, **NO_CHECKS}
-    with pytest.raises(Refused, match=r"(?s)The hook on_failure failed too: failed a command of on_failure.*    sorry"):
+    with pytest.raises(Refused, match=r"(?s)Then release \w+ failed a command of on_failure.*    sorry"):
         host.deploy("bbbbbbbbbbbb", hooks)
     assert (host.layout.home / "told").read_text().strip() == str(host.layout.release("aaaaaaaaaaaa") / "app")
 
 
 def test_the_proof_asks_a_while(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
-    assert host.clock.sleeps.count(verification.PROOF_PAUSE) == verification.PROOF_ANSWERS - 1
+    assert host.clock.sleeps.count(verification.ANSWER_PAUSE) == verification.HEALTHY_ANSWERS - 1
 
 
 def test_a_redirect_to_a_page_that_fails_is_no_proof(host: Host) -> None:
@@ -438,7 +441,7 @@ def test_redirects_without_an_end_are_not_waited_for(host: Host) -> None:
 def test_the_pointer_goes_back_when_the_new_one_dies_while_the_old_one_drains(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     walk = host.walk("bbbbbbbbbbbb", NO_CHECKS)
-    host.step(walk, "prove")
+    host.step(walk, "verify")
 
     def die() -> None:
         assert host.layout.live_id() == "bbbbbbbbbbbb"
@@ -446,7 +449,7 @@ def test_the_pointer_goes_back_when_the_new_one_dies_while_the_old_one_drains(ho
 
     host.clock.on_sleep = die
     with pytest.raises(Refused, match="died right after it went live, and was taken back") as refused:
-        host.step(walk, "go_live")
+        host.step(walk, "activate")
     assert "Still serving: aaaaaaaaaaaa (v-aaaaaaaaaaaa)." in str(refused.value) and "No visitor" not in str(
         refused.value
     )
@@ -462,7 +465,7 @@ def test_the_pointer_goes_back_when_the_new_one_dies_while_the_old_one_drains(ho
     ("spoil", "words"),
     [
         (lambda host: host.systemd.running.update({"shop@bbbbbbbbbbbb.service": FAILED}), "started and then ended"),
-        (answers("nothing listens on its socket"), "was proved, and then nothing listens"),
+        (answers("nothing listens on its socket"), "was healthy, and then nothing listens"),
         (answers(Answer(502, "")), "answered GET / with 502"),
     ],
 )
@@ -471,10 +474,10 @@ def test_what_died_between_proof_and_switch_does_not_go_live(
 ) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     walk = host.walk("bbbbbbbbbbbb", NO_CHECKS)
-    host.step(walk, "prove")
+    host.step(walk, "verify")
     spoil(host)
     with pytest.raises(Refused, match=words):
-        host.step(walk, "go_live")
+        host.step(walk, "activate")
     assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
         "aaaaaaaaaaaa",
         {"aaaaaaaaaaaa"},
@@ -493,20 +496,20 @@ def test_a_hook_that_fails_at_the_switch(host: Host, hook: str, live: str) -> No
 
 
 def test_only_what_this_run_proved_goes_live(host: Host) -> None:
-    for step in ("go_live", "command"):
-        with pytest.raises(Refused, match="was not proved by this run"):
+    for step in ("activate", "run_commands"):
+        with pytest.raises(Refused, match="was not verified by this run"):
             host.step(host.walk("aaaaaaaaaaaa"), step)
 
 
 def test_what_is_built_once_is_proved_later_and_is_this_run_s_to_take_away(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     walk = host.walk("bbbbbbbbbbbb", NO_CHECKS)
-    assert host.step(walk, "build") == {"changed": True, "release": "bbbbbbbbbbbb", "msg": "bbbbbbbbbbbb is built"}
+    assert host.step(walk, "stage") == {"changed": True, "release": "bbbbbbbbbbbb", "msg": "bbbbbbbbbbbb is staged"}
     assert (host.running, host.layout.staged_ids()) == ({"aaaaaaaaaaaa"}, ["aaaaaaaaaaaa", "bbbbbbbbbbbb"])
-    assert not host.step(walk, "build")["changed"]
-    host.step(walk, "prove", release="bbbbbbbbbbbb", created=True)
+    assert not host.step(walk, "stage")["changed"]
+    host.step(walk, "verify", release="bbbbbbbbbbbb", created=True)
     assert host.running == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"}
-    host.step(walk, "withdraw")
+    host.step(walk, "abort")
     assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
         "aaaaaaaaaaaa",
         {"aaaaaaaaaaaa"},
@@ -517,8 +520,8 @@ def test_what_is_built_once_is_proved_later_and_is_this_run_s_to_take_away(host:
 def test_release_commands_run_in_the_proved_release_as_the_app(host: Host) -> None:
     commands = ['echo "$FLASK_RELEASE $KEY" > ../../../told', "pwd >> ../../../told"]
     walk = host.walk("aaaaaaaaaaaa", {"release_commands": commands, **NO_CHECKS})
-    host.step(walk, "prove")
-    assert host.step(walk, "command")["msg"] == "2 release commands ran"
+    host.step(walk, "verify")
+    assert host.step(walk, "run_commands")["msg"] == "2 release commands ran"
     assert (
         host.layout.home / "told"
     ).read_text() == f"aaaaaaaaaaaa {SECRET}\n{host.layout.release('aaaaaaaaaaaa')}/app\n"
@@ -528,9 +531,9 @@ def test_release_commands_run_in_the_proved_release_as_the_app(host: Host) -> No
 def test_what_release_commands_ran_is_in_the_record(host: Host) -> None:
     commands = ["true", f"echo {SECRET}", "false", "touch never"]
     walk = host.walk("aaaaaaaaaaaa", {"release_commands": commands, **NO_CHECKS})
-    host.step(walk, "prove")
+    host.step(walk, "verify")
     with pytest.raises(Refused, match=r"failed a command of release_commands \(false\)"):
-        host.step(walk, "command")
+        host.step(walk, "run_commands")
     ran, failed = record.read(host.layout.record)
     assert (ran["result"], ran["commands"]) == ("commands ran", ["true", "echo ********"])
     assert (failed["result"], failed["step"]) == ("failed", "command")
@@ -541,7 +544,7 @@ def test_commands_alone_make_no_release_a_bad_one(host: Host) -> None:
         host.deploy(release, NO_CHECKS)
     host.systemd.running.clear()
     walk = host.walk("bbbbbbbbbbbb", {"release_commands": ["true"], **NO_CHECKS})
-    host.step(walk, "prove", "command")
+    host.step(walk, "verify", "run_commands")
     assert host.told[-1] == ("deploy", "bbbbbbbbbbbb", "commands ran")
     assert record.bad(record.read(host.layout.record)) == set()
 
@@ -549,9 +552,9 @@ def test_commands_alone_make_no_release_a_bad_one(host: Host) -> None:
 def test_a_release_command_that_fails_withdraws_the_release(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     walk = host.walk("bbbbbbbbbbbb", {"release_commands": ["false"], **NO_CHECKS})
-    host.step(walk, "prove")
+    host.step(walk, "verify")
     with pytest.raises(Refused, match="failed a command of release_commands"):
-        host.step(walk, "command")
+        host.step(walk, "run_commands")
     assert (host.layout.live_id(), host.running, host.layout.staged_ids()) == (
         "aaaaaaaaaaaa",
         {"aaaaaaaaaaaa"},
@@ -563,12 +566,12 @@ def test_withdraw(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     walk = host.walk("cccccccccccc", NO_CHECKS)
-    host.step(walk, "prove")
-    assert host.step(walk, "withdraw") == {
+    host.step(walk, "verify")
+    assert host.step(walk, "abort") == {
         "changed": True,
         "release": "cccccccccccc",
         "live": "bbbbbbbbbbbb",
-        "msg": "cccccccccccc was withdrawn",
+        "msg": "cccccccccccc was aborted",
     }
     assert (host.running, host.layout.staged_ids(), host.layout.lock.exists()) == (
         {"bbbbbbbbbbbb"},
@@ -576,14 +579,14 @@ def test_withdraw(host: Host) -> None:
         False,
     )
     # One that was there before is stopped, and stays.
-    host.rollback(None, "prove")
-    host.rollback(None, "withdraw")
+    host.rollback(None, "verify")
+    host.rollback(None, "abort")
     assert (host.running, host.layout.staged_ids(), len(host.told)) == (
         {"bbbbbbbbbbbb"},
         ["aaaaaaaaaaaa", "bbbbbbbbbbbb"],
         2,
     )
-    assert not host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "withdraw")["changed"]
+    assert not host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "abort")["changed"]
 
 
 # -- after a dead run -------------------------------------------------------------------------------------------------
@@ -603,7 +606,7 @@ def test_what_a_dead_run_left_is_cleaned_up(host: Host) -> None:
 def test_the_live_release_is_never_cleaned_up(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     (host.layout.release("aaaaaaaaaaaa") / "release.json").unlink()
-    host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "prove")
+    host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "verify")
     assert (host.layout.release("aaaaaaaaaaaa") / "app").is_dir()
     assert host.running == {"aaaaaaaaaaaa", "bbbbbbbbbbbb"}
 
@@ -615,7 +618,7 @@ def test_a_line_that_a_dead_run_owes_is_written(host: Host, action: str) -> None
     lines = host.layout.record.read_text().splitlines(keepends=True)
     host.layout.record.write_text(lines[0])
     if action == "deploy":
-        host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "prove")
+        host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "verify")
     else:
         host.rollback()
     assert host.told[:2] == [("deploy", "aaaaaaaaaaaa", "live"), ("deploy", "bbbbbbbbbbbb", "live")]
@@ -705,16 +708,16 @@ def test_a_deploy_makes_a_damaged_live_release_again(host: Host, damage: Callabl
     # The controller sees release.json only, and keeps the source to itself until it is asked for it.
     host.has_source = False
     walk = host.walk("aaaaaaaaaaaa", NO_CHECKS, artifact=None)
-    assert host.step(walk, "prove")["source_needed"]
+    assert host.step(walk, "verify")["source_needed"]
     host.has_source = True
     host.systemd.asked.clear()
-    proved = host.step(host.walk("aaaaaaaaaaaa", NO_CHECKS), "prove")
+    proved = host.step(host.walk("aaaaaaaaaaaa", NO_CHECKS), "verify")
     assert "it is live, but was damaged: " in proved["msg"]
     # What ran in directories that are gone has been stopped before the new one was started under its name.
     assert host.systemd.asked.index("stop shop@aaaaaaaaaaaa.service") < host.systemd.asked.index(
         "start shop@aaaaaaaaaaaa.service"
     )
-    host.step(host.walk("aaaaaaaaaaaa", NO_CHECKS), "go_live")
+    host.step(host.walk("aaaaaaaaaaaa", NO_CHECKS), "activate")
     assert sorted(os.listdir(host.layout.release("aaaaaaaaaaaa"))) == whole
     assert (host.layout.missing("aaaaaaaaaaaa"), host.running) == ([], {"aaaaaaaaaaaa"})
     assert host.walk("aaaaaaaaaaaa", NO_CHECKS).predict()["msg"] == "shop: aaaaaaaaaaaa is live, nothing to do"
@@ -755,7 +758,7 @@ def test_that_it_serves_is_not_said_of_what_does_not_run(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.systemd.running.clear()
     host.answers = [Answer(500, "")]
-    with pytest.raises(Refused, match="aaaaaaaaaaaa is live, but does not run: visitors get an error") as refused:
+    with pytest.raises(Refused, match="aaaaaaaaaaaa is live but not running: visitors get an error") as refused:
         host.deploy("bbbbbbbbbbbb", NO_CHECKS)
     assert "Still serving" not in str(refused.value)
 
@@ -807,7 +810,7 @@ def test_a_page_behind_a_redirect_can_need_the_release_commands(host: Host) -> N
 def fill_the_disk(host: Host, monkeypatch: pytest.MonkeyPatch, free_after: int = 1000) -> list[str]:
     """Let nothing be appended to the record until releases have been pruned so often."""
     pruned: list[str] = []
-    append, prune = record.append, housekeeping.prune
+    append, prune = history.append, housekeeping.prune
 
     def full(path: Path, entry: Any) -> None:
         if len(pruned) < free_after:
@@ -818,7 +821,7 @@ def fill_the_disk(host: Host, monkeypatch: pytest.MonkeyPatch, free_after: int =
         pruned.append("")
         prune(*given)
 
-    monkeypatch.setattr(record, "append", full)
+    monkeypatch.setattr(history, "append", full)
     monkeypatch.setattr(housekeeping, "prune", pruning)
     return pruned
 
@@ -909,12 +912,12 @@ def test_a_fault_in_cleaning_up_ends_the_claim_too(host: Host, monkeypatch: pyte
 
 def test_the_first_release_that_is_refused_leads_to_site(host: Host) -> None:
     host.answers = [Answer(500, "")]
-    with pytest.raises(Refused, match=r"Next: correct it, then run the playbook flaskops.server.site again"):
+    with pytest.raises(Refused, match=r"Next: fix it, then run: ansible-playbook -i INVENTORY flaskops.server.site"):
         host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.answers = []
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
     host.answers = [Answer(500, "")]
-    with pytest.raises(Refused, match=r"Next: correct it, then deploy again \(playbook flaskops.server.deploy\)"):
+    with pytest.raises(Refused, match=r"Next: fix it, then run: ansible-playbook -i INVENTORY flaskops.server.deploy"):
         host.deploy("bbbbbbbbbbbb", NO_CHECKS)
 
 
@@ -924,10 +927,10 @@ def test_whether_nginx_leads_to_the_app(host: Host) -> None:
     site.parent.mkdir(parents=True)
     for text in ("# server unix:/srv/shop/live/http.sock;\n", "server unix:/srv/shop2/live/http.sock;\n"):
         site.write_text(text)
-        assert host.step(host.walk("aaaaaaaaaaaa", NO_CHECKS), "prove")["reachable"] is False
+        assert host.step(host.walk("aaaaaaaaaaaa", NO_CHECKS), "verify")["reachable"] is False
     site.write_text("upstream mine { server unix:/srv/shop/live/http.sock; }\n")
     assert host.deploy("bbbbbbbbbbbb", NO_CHECKS)["reachable"] is True
-    assert host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "prove")["reachable"] is True
+    assert host.step(host.walk("bbbbbbbbbbbb", NO_CHECKS), "verify")["reachable"] is True
 
 
 def test_modes_do_not_hang_on_the_umask(host: Host) -> None:
@@ -980,7 +983,7 @@ def test_predictions(host: Host) -> None:
     assert (other["changed"], other["differs"]) == (True, ["code"])
     assert other["msg"] == "shop: would deploy bbbbbbbbbbbb, because of other code than aaaaaaaaaaaa"
     with pytest.raises(DeployError, match="no earlier good release"):
-        host.walk(None, parts={}).predict()
+        host.walk(None, components={}).predict()
     assert (sorted(host.layout.root.rglob("*")), host.systemd.asked) == before
     host.systemd.running.clear()
     assert (
@@ -991,7 +994,7 @@ def test_predictions(host: Host) -> None:
 def test_the_prediction_of_a_rollback(host: Host) -> None:
     for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
         host.deploy(release, NO_CHECKS)
-    back = host.walk(None, parts={}).predict()
+    back = host.walk(None, components={}).predict()
     assert (back["release"], back["msg"]) == (
         "aaaaaaaaaaaa",
         "shop: would deploy aaaaaaaaaaaa, instead of bbbbbbbbbbbb",

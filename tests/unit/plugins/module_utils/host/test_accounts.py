@@ -18,9 +18,9 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.accounts impo
     Group,
     Host,
     comment_of,
+    find_errors,
     live_apps,
     look,
-    mistakes_of,
     warnings_of,
 )
 
@@ -52,13 +52,13 @@ def put(host: Host, path: str, text: str = "[Unit]\n") -> None:
 
 
 def only(host: Host, name: str = "shop") -> str:
-    (mistake,) = mistakes_of(name, host)
+    (mistake,) = find_errors(name, host)
     return mistake
 
 
 def test_a_bare_host_and_a_deployed_one_pass(bare: Host, deployed: Host) -> None:
     for host in (bare, deployed):
-        assert mistakes_of("shop", host) == warnings_of("shop", host) == []
+        assert find_errors("shop", host) == warnings_of("shop", host) == []
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "/etc", ".", "..", "-x"])
@@ -92,7 +92,7 @@ def test_an_account_of_somebody_else(bare: Host, account: Account) -> None:
 
 def test_an_account_that_chfn_has_touched_is_ours(deployed: Host) -> None:
     host = replace(deployed, accounts={"shop": replace(OURS, comment="shop, a Flask app,,", home="/srv/shop/")})
-    assert mistakes_of("shop", host) == []
+    assert find_errors("shop", host) == []
 
 
 def test_an_account_that_was_put_into_a_group_of_the_systems(deployed: Host) -> None:
@@ -119,12 +119,12 @@ def test_an_account_of_ours_with_privileges(deployed: Host, group: str) -> None:
 @pytest.mark.parametrize("group", ["redis", "acme", "other-app", "ssl-cert", "video"])
 def test_a_group_that_it_was_given_on_purpose_is_fine(deployed: Host, group: str) -> None:
     host = replace(deployed, accounts={"shop": replace(OURS, groups=frozenset({"shop", group}))})
-    assert mistakes_of("shop", host) == []
+    assert find_errors("shop", host) == []
 
 
 def test_a_login_that_was_taken_over_is_warned_of(deployed: Host) -> None:
     host = replace(deployed, accounts={"shop": replace(OURS, uid=1000)})
-    assert mistakes_of("shop", host) == []
+    assert find_errors("shop", host) == []
     (warning,) = warnings_of("shop", host)
     assert "has the number 1000, and those that the role makes are 999 at most" in warning
     assert warnings_of("shop", replace(host, last_system_uid=1999)) == []
@@ -185,7 +185,7 @@ def test_lib_is_usr_lib(bare: Host) -> None:
 def test_what_an_operator_keeps_beside_a_deployed_app(deployed: Host) -> None:
     for path in ("shop.service.d/override.conf", "shop.timer", "shop.mount", "shop-nightly.service", "shop@0.service"):
         put(deployed, f"etc/systemd/system/{path}")
-    assert mistakes_of("shop", deployed) == []
+    assert find_errors("shop", deployed) == []
     put(deployed, "usr/lib/systemd/system/shop.service")
     assert "/usr/lib/systemd/system/shop.service" in only(deployed)
 
@@ -195,7 +195,7 @@ def test_what_an_operator_keeps_beside_a_deployed_app(deployed: Host) -> None:
 
 def test_a_directory_of_somebody_else(bare: Host) -> None:
     (bare.root / "srv/shop").mkdir(parents=True)
-    assert mistakes_of("shop", bare) == []
+    assert find_errors("shop", bare) == []
     mistake = only(replace(bare, root_uid=os.getuid() + 1))
     assert f"/srv/shop belongs to the user with the number {os.getuid()} and not to root" in mistake
 
@@ -207,7 +207,7 @@ def test_a_file_or_a_link_in_place_of_the_directory(bare: Host, tmp_path: Path) 
     (bare.root / "data").mkdir()
     (bare.root / "srv/shop").symlink_to(bare.root / "data")
     # An administrator's way to another disk.
-    assert mistakes_of("shop", bare) == []
+    assert find_errors("shop", bare) == []
     put(bare, "data/index.html")
     assert "/srv/shop is in use for something else" in only(bare)
     (bare.root / "srv/shop").unlink()
@@ -233,10 +233,10 @@ def test_a_directory_that_is_in_use_for_something_else(bare: Host) -> None:
 
 def test_what_an_app_left_or_a_file_system_brings(bare: Host) -> None:
     (bare.root / "srv/shop/lost+found").mkdir(parents=True)
-    assert mistakes_of("shop", bare) == []
+    assert find_errors("shop", bare) == []
     (bare.root / "srv/shop/shared").mkdir()
     put(bare, "srv/shop/notes.txt")
-    assert mistakes_of("shop", bare) == []
+    assert find_errors("shop", bare) == []
     assert live_apps(bare.root) == []
     (bare.root / "srv/shop/live").symlink_to("releases/0")
     assert live_apps(bare.root) == ["shop"]
@@ -253,7 +253,7 @@ def test_a_runtime_directory_of_somebody_else(bare: Host, entry: str, mode: int)
 def test_the_runtime_directory_of_an_app_that_was_removed(bare: Host) -> None:
     (bare.root / "run/shop/0123456789ab").mkdir(parents=True)
     (bare.root / "run/shop").chmod(0o755)
-    assert mistakes_of("shop", bare) == []
+    assert find_errors("shop", bare) == []
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_all_that_is_wrong_is_told_at_once(bare: Host) -> None:
     host = replace(
         bare, accounts={"shop": Account("shop", 1000, 1000, "", "/home/shop")}, groups={"shop": Group("shop", 50)}
     )
-    assert len(mistakes_of("shop", host)) == 5
+    assert len(find_errors("shop", host)) == 5
 
 
 def test_the_host_is_asked_by_its_own_means(tmp_path: Path) -> None:

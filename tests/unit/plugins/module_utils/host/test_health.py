@@ -85,7 +85,7 @@ def test_answers(sent: bytes, answer: Answer) -> None:
             b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
             r"it closed the connection without an answer \(IncompleteRead\)",
         ),
-        (None, "it took the request and did not answer"),
+        (None, "it accepted the request but did not answer in time"),
     ],
 )
 def test_no_answer(sent: bytes | None, words: str) -> None:
@@ -109,7 +109,10 @@ def test_nothing_listens(tmp_path: Path) -> None:
     [("/\u00e9", {}), ("/a b", {}), ("/", {"X": "a\r\nY: b"}), ("/", {"X": "\u20ac"})],
 )
 def test_a_question_that_http_does_not_allow(target: str, more: dict[str, Any]) -> None:
-    with app({}) as (path, requests), pytest.raises(NoAnswerError, match="it cannot be asked: health has a path or a"):
+    with (
+        app({}) as (path, requests),
+        pytest.raises(NoAnswerError, match=r"it cannot be asked: health\.path or a header"),
+    ):
         ask(path, target, more, 1)
     assert requests == []
 
@@ -129,7 +132,7 @@ def dripping(head: bytes, pause: float = 0.1) -> Iterator[bytes]:
 )
 def test_an_answer_that_drips_ends_with_the_time(head: bytes) -> None:
     began = time.monotonic()
-    with app({"/": lambda: dripping(head)}) as (path, _), pytest.raises(NoAnswerError, match=r"did not (come|answer)"):
+    with app({"/": lambda: dripping(head)}) as (path, _), pytest.raises(NoAnswerError, match=r"did not (finish|answer)"):
         ask(path, "/", {}, 0.5)
     assert time.monotonic() - began < 2
 
@@ -146,7 +149,8 @@ def test_there_is_one_time_for_all_redirects() -> None:
     with (
         app({f"/{n}": slowly(to(f"/{n + 1}")) for n in range(5)}) as (path, _),
         pytest.raises(
-            NoAnswerError, match=r"it answered GET /0 with 302 to /1, and then it took the request and did not answer"
+            NoAnswerError,
+            match=r"it answered GET /0 with 302 to /1, and then it accepted the request but did not answer in time",
         ),
     ):
         ask(path, "/0", {}, 0.7)

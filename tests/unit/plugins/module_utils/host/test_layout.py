@@ -21,7 +21,7 @@ SHOP = Layout("shop")
         (SHOP.shared, "/srv/shop/shared"),
         (SHOP.record, "/srv/shop/deploys.jsonl"),
         (SHOP.release("abc"), "/srv/shop/releases/abc"),
-        (SHOP.runtime_socket("abc"), "/run/shop/abc/http.sock"),
+        (SHOP.instance_socket("abc"), "/run/shop/abc/http.sock"),
         (SHOP.drop_in("abc"), "/etc/systemd/system/shop@abc.service.d/release.conf"),
         (SHOP.unit("abc"), "shop@abc.service"),
         (SHOP.boot_unit, "shop.service"),
@@ -33,12 +33,12 @@ def test_paths(path: Path | str, wanted: str) -> None:
 
 def test_the_runtime_socket_fits_in_a_socket_address() -> None:
     # unix(7): 108 bytes, the last of them 0.
-    assert len(str(Layout("a" * 31).runtime_socket("0" * 12))) < 108
+    assert len(str(Layout("a" * 31).instance_socket("0" * 12))) < 108
 
 
 def test_what_is_live_and_what_is_complete(tmp_path: Path) -> None:
     layout = Layout("shop", tmp_path)
-    assert (layout.live_id(), layout.staged_ids(), layout.facts(None), layout.facts("abc")) == (None, [], {}, {})
+    assert (layout.live_id(), layout.staged_ids(), layout.manifest(None), layout.manifest("abc")) == (None, [], {}, {})
     for name, facts in (("abc", '{"release": "abc"}'), ("bad", "half"), (".staging-x", "{}"), ("list", "[]")):
         (layout.releases / name).mkdir(parents=True)
         (layout.releases / name / "release.json").write_text(facts)
@@ -46,7 +46,7 @@ def test_what_is_live_and_what_is_complete(tmp_path: Path) -> None:
     os.symlink("releases/abc", layout.live)
     assert layout.live_id() == "abc"
     assert layout.staged_ids() == ["abc", "bad", "list"]
-    assert [layout.facts(name) for name in ("abc", "bad", "list", "empty")] == [{"release": "abc"}, {}, {}, {}]
+    assert [layout.manifest(name) for name in ("abc", "bad", "list", "empty")] == [{"release": "abc"}, {}, {}, {}]
 
 
 def make(layout: Layout, *paths: str) -> None:

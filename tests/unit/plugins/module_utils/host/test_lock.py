@@ -42,9 +42,9 @@ def take(path: Path, run: dict[str, Any], dead: str | None = None, **carried: An
 
 
 def test_a_run_goes_on_with_what_it_carries(path: Path) -> None:
-    since = take(path, MINE, proved="abcabcabcabc")["since"]
+    since = take(path, MINE, verified="abcabcabcabc")["since"]
     found = take(path, MINE)
-    assert (found["proved"], found["since"]) == ("abcabcabcabc", since)
+    assert (found["verified"], found["since"]) == ("abcabcabcabc", since)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -60,8 +60,8 @@ def test_another_run_is_refused_and_told_by_whom(path: Path) -> None:
 
 
 def test_a_dead_run_is_taken_over_and_leaves_nothing(path: Path) -> None:
-    take(path, MINE, proved="abcabcabcabc")
-    assert "proved" not in take(path, HERS, dead="mine")
+    take(path, MINE, verified="abcabcabcabc")
+    assert "verified" not in take(path, HERS, dead="mine")
     with pytest.raises(LockedError):
         take(path, MINE)
 
@@ -133,8 +133,8 @@ def test_a_failing_step_gives_the_file_free_but_keeps_the_claim(path: Path) -> N
 
 def test_a_dropped_claim_is_gone(path: Path) -> None:
     with claim(path, MINE) as held:
-        held.drop()
-        held.drop()
+        held.release_lock()
+        held.release_lock()
     assert not path.exists()
     take(path, HERS)
 
@@ -219,16 +219,16 @@ def test_a_directory_that_is_not_ones_own_is_refused(tmp_path: Path, monkeypatch
         with pytest.raises(PermissionError, match="with mode 0700"):
             root_directory(tmp_path / name)
     monkeypatch.setattr(os, "geteuid", lambda: mine.stat().st_uid + 1)
-    with pytest.raises(PermissionError, match="root's own"):
+    with pytest.raises(PermissionError, match="that root owns"):
         root_directory(mine)
 
 
 def test_what_is_no_id_becomes_no_path(path: Path) -> None:
     root_directory(path.parent)
-    odd = {"release": "LIVE.service.d/../victim@*", "proved": "../../etc", "live": ["x"], "created": True}
+    odd = {"release": "LIVE.service.d/../victim@*", "verified": "../../etc", "live": ["x"], "created": True}
     path.write_text(json.dumps({**MINE, **odd, "since": 1.0, "touched": time.time()}))
     found = take(path, MINE)
-    assert not {"release", "proved", "live"} & found.keys()
+    assert not {"release", "verified", "live"} & found.keys()
     assert found["token"] == "mine"
 
 

@@ -17,13 +17,8 @@ from ansible_collections.flaskops.server.plugins.module_utils.host import system
 from ansible_collections.flaskops.server.plugins.module_utils.host.environment import environment_file, read_environment
 from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.process import children, descendants
-from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import (
-    Systemd,
-    SystemdError,
-    UnitState,
-    connections,
-    memory_of,
-)
+from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
+from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import SystemdError, UnitState
 
 NASTY = [
     "",
@@ -59,39 +54,11 @@ def test_an_environment_file_as_systemd_takes_it() -> None:
     assert environment_file({"B": 'a"b\\c$d`e', "A": "'x'"}) == 'A="\'x\'"\nB="a\\"b\\\\c\\$d\\`e"\n'
 
 
-UNIX = """\
-Num       RefCount Protocol Flags    Type St Inode Path
-ffff8881: 00000002 00000000 00010000 0001 01 20001 /run/shop/abc/http.sock
-ffff8882: 00000003 00000000 00000000 0001 03 20002 /run/shop/abc/http.sock
-ffff8883: 00000003 00000000 00000000 0001 03 20003
-ffff8884: 00000003 00000000 00000000 0001 03 20004 /run/shop/abc/http.sock
-ffff8885: 00000002 00000000 00000000 0001 02     0 /run/shop/abc/http.sock
-ffff8886: 00000003 00000000 00000000 0001 03 20006 /run/shop/abcd/http.sock
-ffff8887: 00000003 00000000 00000000 0001 03 20007 @/run/shop/abc/http.sock
-ffff8888: 00000003 00000000 00000000 0001 03 20008 /run/a b/http.sock
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "count"),
-    [("/run/shop/abc/http.sock", 3), ("/run/shop/abcd/http.sock", 1), ("/run/a b/http.sock", 1), ("/run/none", 0)],
-)
-def test_connections(path: str, count: int) -> None:
-    assert connections(path, UNIX) == count
-
-
 def test_children() -> None:
     assert children(2**22 + 1) == frozenset()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
         if Path("/proc/self/task").is_dir():
             assert child.pid in children(os.getpid())
-
-
-def test_memory_of_a_process_that_is_there_and_one_that_is_gone(tmp_path: Path) -> None:
-    (tmp_path / "42").mkdir()
-    (tmp_path / "42" / "smaps_rollup").write_text("Rss:      900 kB\nPss:      700 kB\nPss_Dirty:  10 kB\n")
-    assert memory_of(42, tmp_path) == 700 * 1024
-    assert memory_of(43, tmp_path) is None
 
 
 def test_children_of_every_thread() -> None:
@@ -233,7 +200,7 @@ def test_what_does_not_end_in_a_moment_is_killed(
 ) -> None:
     monkeypatch.setattr(systemd, "_MOMENT", 0.1)
     said = says(stdout=f"ActiveState={state}\n")
-    Systemd().end("x.service")
+    Systemd().kill("x.service")
     verbs = [command[1] for command in said.asked]
     assert verbs[0] == "stop" and "--no-block" in said.asked[0]
     assert ("kill" in verbs) is kills

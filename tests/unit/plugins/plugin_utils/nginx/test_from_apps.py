@@ -30,8 +30,8 @@ def test_the_site_of_an_app() -> None:
                 "url": "/static/",
                 "paths": [
                     "/srv/shop/live/app/shop/static",
-                    "/srv/shop/live/bridge/app/shop/static",
-                    "/srv/shop/live/bridge/bridge/app/shop/static",
+                    "/srv/shop/live/previous/app/shop/static",
+                    "/srv/shop/live/previous/previous/app/shop/static",
                 ],
                 "symlinks": "owner",
                 "symlinks_from": "/srv/shop",
