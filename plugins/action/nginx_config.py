@@ -58,8 +58,8 @@ class ActionModule(ActionBase):
             return result | {"changed": False, "sites": [site["name"] for site in sites]}
         arguments = {key: value for key, value in self._task.args.items() if key not in _OURS}
         if state == "present":
-            arguments["files"] = self._files(sites, variables)
-            arguments["certificates"] = [
+            arguments["_files"] = self._files(sites, variables)
+            arguments["_certificates"] = [
                 {"certificate": site["certificate"], "key": site["key"], "names": site["certificate_names"]}
                 for site in sites
                 if site["state"] == "present" and site["tls"]["mode"] == "self_signed"

@@ -24,7 +24,7 @@ description:
   - An app without domains becomes the default server; two of them are an error.
 version_added: 0.1.0
 author:
-  - Contributors to the flaskops.server collection
+  - The flaskops.server contributors (@flaskops)
 options:
   _input:
     description: The apps.

@@ -39,10 +39,11 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode:
-    description: Nothing is ever changed.
+  platform:
+    description: Runs on the controller.
+    platforms: all
     support: full
-extends_documentation_fragment: [action_common_attributes]
+extends_documentation_fragment: [flaskops.server.attributes.read_only]
 author:
   - The flaskops.server contributors (@flaskops)
 """

@@ -22,18 +22,7 @@ options:
     type: list
     elements: str
     required: true
-attributes:
-  check_mode:
-    description: Nothing is ever changed.
-    support: full
-  diff_mode:
-    description: Nothing is ever changed.
-    support: none
-  platform:
-    description: Where it works.
-    platforms: posix
-    support: full
-extends_documentation_fragment: [action_common_attributes]
+extends_documentation_fragment: [flaskops.server.attributes, flaskops.server.attributes.read_only]
 author:
   - The flaskops.server contributors (@flaskops)
 """

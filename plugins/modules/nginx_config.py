@@ -21,9 +21,9 @@ description:
     only on hosts where it holds."
   - Nothing is reloaded until the task that asks for O(state=reloaded). A reload that a run before did not get to is
     reported as a change.
-version_added: 1.0.0
+version_added: 0.1.0
 author:
-  - Contributors to the flaskops.server collection
+  - The flaskops.server contributors (@flaskops)
 options:
   state:
     description:
@@ -76,50 +76,6 @@ options:
     description: Symlinks to remove, and what they have to lead to, both below O(root).
     type: dict
     default: {}
-  files:
-    description: What the action plugin rendered. Not to be set in a task.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: The file, below O(root).
-        type: str
-        required: true
-      content:
-        description: Its text; none removes the file.
-        type: str
-      owned:
-        description: Refuse to change a file that this module has not written.
-        type: bool
-        default: false
-      backup:
-        description: Keep the file that was there before the first run.
-        type: bool
-        default: false
-      link:
-        description: Remove only a symlink to this path.
-        type: str
-  certificates:
-    description: The self-signed certificates that the sites need. Not to be set in a task.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      certificate:
-        description: The certificate, below O(root).
-        type: str
-        required: true
-      key:
-        description: Its key, below O(root).
-        type: str
-        required: true
-        no_log: false
-      names:
-        description: What it is for. None stands for the host's own name.
-        type: list
-        elements: str
-        default: []
   service:
     description: The systemd service.
     type: str
@@ -135,6 +91,7 @@ attributes:
   diff_mode:
     description: Shows every file before and after; of certificates only the names, of keys nothing.
     support: full
+extends_documentation_fragment: [flaskops.server.attributes]
 """
 
 EXAMPLES = r"""
@@ -227,13 +184,15 @@ def main() -> None:
             "site_template": text,
             "self_signed_days": {"type": "int", "default": 825},
             "remove_links": {"type": "dict", "default": {}},
-            "files": {
+            # What the action plugin rendered: files below `root` (no content: remove it) and the self-signed certificates
+            # that the sites need (no names: for the host's own name).
+            "_files": {
                 "type": "list",
                 "elements": "dict",
                 "default": [],
                 "options": {"path": path, "content": text, "owned": flag, "backup": flag, "link": text},
             },
-            "certificates": {
+            "_certificates": {
                 "type": "list",
                 "elements": "dict",
                 "default": [],
@@ -271,7 +230,7 @@ def present(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         if nginx is None or not root.is_dir():
             raise NginxError(f"nginx is not installed on this host (no program nginx, or no {root})")
-        if openssl is None and module.params["certificates"]:
+        if openssl is None and module.params["_certificates"]:
             raise NginxError("openssl is not installed on this host, and makes the self-signed certificates")
         remove_leftovers(root)
     certificates = _certificates(module)
@@ -369,7 +328,7 @@ def _files(module: AnsibleModule, nginx: str | None) -> list[File]:
             backup=given["backup"],
             link=given["link"],
         )
-        for given in module.params["files"]
+        for given in module.params["_files"]
     ]
 
 
@@ -389,7 +348,7 @@ def _certificates(module: AnsibleModule) -> list[SelfSigned]:
     days = module.params["self_signed_days"]
     return [
         SelfSigned(given["certificate"], given["key"], tuple(given["names"]) or own, days)
-        for given in module.params["certificates"]
+        for given in module.params["_certificates"]
     ]
 
 

@@ -31,11 +31,7 @@ attributes:
   diff_mode:
     description: As M(ansible.builtin.apt) does.
     support: full
-  platform:
-    description: Where it works.
-    platforms: debian
-    support: full
-extends_documentation_fragment: [action_common_attributes]
+extends_documentation_fragment: [flaskops.server.attributes]
 author:
   - The flaskops.server contributors (@flaskops)
 """

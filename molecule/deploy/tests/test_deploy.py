@@ -312,5 +312,6 @@ def test_status_says_what_there_is(redeploys: Redeploys) -> None:
             assert "health 200, instance active, " in about
             memory = re.search(r"instance active, (\d+) MiB", about)
             assert memory and 10 < int(memory[1]) < 640
-            assert f"kept: {', '.join(there.releases)}; a rollback goes to" in about
+            way_back = "a rollback goes to" if len(there.releases) > 1 else "there is no earlier release"
+            assert f"kept: {', '.join(there.releases)}; {way_back}" in about
             assert f"{facts['time']} {facts['action']} {there.live} live" in about

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from ansible import template as ansible_template
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import container
 

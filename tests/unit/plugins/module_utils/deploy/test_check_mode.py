@@ -48,6 +48,6 @@ def test_on_a_host_where_nothing_is_live(host: Host, state: Step) -> None:
 @pytest.mark.parametrize(("token", "changed"), [("mine", True), ("hers", False)])
 def test_only_what_this_run_verified_would_be_aborted(host: Host, token: str, changed: bool) -> None:
     assert predict(host.walk(A), Step.ABORT, MINE) == {"changed": False}
-    host.step(host.walk(A), "prove")
+    host.step(host.walk(A), "verify")
     assert predict(host.walk(A), Step.ABORT, {"token": token}) == {"changed": changed}
     assert host.running == {A}

@@ -51,10 +51,10 @@ def test_settings_are_shown_but_not_what_is_computed_for_every_release(host: Hos
 
 
 def test_no_secret_is_shown_whatever_it_looks_like_and_wherever_it_is_repeated(host: Host) -> None:
-    host.deploy(A, {"secrets": {"KEY": HOSTILE, "OTHER": SECRET}, "env": {"COPY": HOSTILE}}, parts=components("old"))
+    host.deploy(A, {"secrets": {"KEY": HOSTILE, "OTHER": SECRET}, "env": {"COPY": HOSTILE}}, components=components("old"))
     files = {"serve/service.conf": f"[Service]\n# {HOSTILE}\n# new-secret-of-it\n# {SECRET}\n"}
     app: dict[str, Any] = {"secrets": {"KEY": "new-secret-of-it"}, "env": {"COPY": "new-secret-of-it", "Y": SECRET}}
-    found = shown(host.walk(B, app, files=files, parts=components("new")))
+    found = shown(host.walk(B, app, files=files, components=components("new")))
     text = json.dumps(found)
     for secret in (HOSTILE, SECRET, "new-secret-of-it", "X=$HOME", "User=root"):
         assert secret not in text and json.dumps(secret)[1:-1] not in text
@@ -65,7 +65,7 @@ def test_no_secret_is_shown_whatever_it_looks_like_and_wherever_it_is_repeated(h
 def test_a_rollback_shows_what_the_earlier_release_has(host: Host) -> None:
     host.deploy(A, {"env": {"MODE": "fast"}})
     host.deploy(B, {"env": {"MODE": "slow"}})
-    walk = host.walk(A, parts={}, files={}, artifact=None, source={})
+    walk = host.walk(A, components={}, files={}, artifact=None, source={})
     found = shown(walk)
     assert found["shop: env"] == ("MODE=slow\n", "MODE=fast\n")
     assert found["shop: serve/service.conf"][1] == f"[Service]\nEnvironment=R={A}\n"

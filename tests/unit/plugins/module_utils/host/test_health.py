@@ -132,7 +132,10 @@ def dripping(head: bytes, pause: float = 0.1) -> Iterator[bytes]:
 )
 def test_an_answer_that_drips_ends_with_the_time(head: bytes) -> None:
     began = time.monotonic()
-    with app({"/": lambda: dripping(head)}) as (path, _), pytest.raises(NoAnswerError, match=r"did not (finish|answer)"):
+    with (
+        app({"/": lambda: dripping(head)}) as (path, _),
+        pytest.raises(NoAnswerError, match=r"did not (finish|answer)"),
+    ):
         ask(path, "/", {}, 0.5)
     assert time.monotonic() - began < 2
 
