@@ -48,18 +48,22 @@ bench: setup ## what hosts receive; deploys against a plain playbook; the server
 clean: ## remove all that this Makefile made: demo, test hosts, images, caches, .venv
 	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/demo.py clean; fi
 	@if command -v docker >/dev/null; then python3 tools/testhosts.py remove; fi
-	@rm -rf .ansible .cache .mypy_cache .pytest_cache .ruff_cache .venv
+	@rm -rf .ansible .cache .env.yml .mypy_cache .pytest_cache .ruff_cache .venv
 
 ##@ This
 help: ## this list
 	@awk -F ':.*## ' '/^##@ ./ { printf "\n%s\n", substr($$0, 5) } \
 	    /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: $(STAMP) | $(LINK)
+setup: $(STAMP) | $(LINK) .env.yml
 
 $(STAMP): requirements-dev.txt tools/bootstrap
 	@tools/bootstrap
 	@touch $@
+
+# Molecule reads it: hosts of two clones have different names.
+.env.yml:
+	@python3 tools/testhosts.py clone
 
 # Ansible finds a collection by its path: this one leads back here.
 $(LINK):

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testhosts import ROOT, say
+from testhosts import CLONE, ROOT, say
 
 LOGS = ROOT / ".cache" / "logs"
 WORKERS = 2
@@ -35,6 +35,10 @@ WORKERS = 2
 MOLECULE = ("molecule", "--base-config", str(ROOT / ".config" / "molecule" / "config.yml"))
 #: The scenario that runs once for each server.
 EACH_SERVER = "servers"
+#: What takes longest, longest first: started first, so that the lanes end together.
+LONGEST = ("container", "servers", "untidy", "interrupted", "mod_wsgi")
+#: The host that a server's run of it is limited to: each server's own scenario runs on both, and so does Gunicorn's run.
+ONE_HOST = {"container": "debian12", "mod_wsgi": "debian13", "uwsgi": "debian13"}
 #: How long one part may take, in seconds, before it counts as hanging.
 TIMEOUT = 40 * 60
 TAIL_LINES = 60
@@ -119,20 +123,27 @@ def scenario_env(name: str, variant: str = "") -> dict[str, str]:
     """What keeps a scenario apart from others, and from those of another clone."""
     run = f"{name}-{variant}" if variant else name
     return {
-        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "CLONE": CLONE,
         "MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".cache" / "molecule" / run),
         "RUN": run,
         **({"SERVER": variant} if variant else {}),
     }
 
 
+def one_host(name: str, variant: str) -> list[str]:
+    """The options that limit a run to one host; none where it runs on all."""
+    host = ONE_HOST.get(variant)
+    return ["--platform-name", f"{host}-{CLONE}{variant}-{name}"] if host else []
+
+
 def scenario_parts(names: list[str]) -> list[Part]:
     """The scenarios of these names; the one that is about every server, once for each."""
+    names = sorted(names, key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
     runs = [(name, variant) for name in names for variant in (servers() if name == EACH_SERVER else [""])]
     return [
         Part(
             f"molecule {name} {variant}".rstrip(),
-            [*MOLECULE, "test", "--scenario-name", name, "--no-command-borders"],
+            [*MOLECULE, "test", "--scenario-name", name, "--no-command-borders", *one_host(name, variant)],
             env=scenario_env(name, variant),
             junit=LOGS / f"{scenario_env(name, variant)['RUN']}.xml",
         )

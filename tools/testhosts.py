@@ -4,12 +4,14 @@
 """A container engine and the systemd images that the demo and the tests run on.
 
     tools/testhosts.py engine            make sure that `docker info` answers
-    tools/testhosts.py images [NAME...]  make sure that the images exist (debian12, debian13)
+    tools/testhosts.py images [NAME...]  make sure that the images exist (debian12, debian13, and each with -ready)
     tools/testhosts.py python            make .cache/images/python.tar, a base image for containers inside of test hosts
+    tools/testhosts.py clone             write .env.yml, which tells Molecule this clone's hosts from those of others
     tools/testhosts.py remove            remove this clone's test hosts, and the images where no container uses them
 
 They do nothing when nothing is to be done. The images are cached and made again only when their recipe changes: the
-files in tools/testhost and what apt is told about proxies on this machine.
+files in tools/testhost and tools/testhost-ready, and what apt is told about proxies on this machine. Of `-ready`
+images the distribution's packages that most scenarios install are a part.
 """
 
 from __future__ import annotations
@@ -30,6 +32,11 @@ RECIPE = ROOT / "tools" / "testhost"
 IMAGE = "flaskops-test"
 LABEL = "flaskops.recipe"
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
+READY = "-ready"
+READY_RECIPE = ROOT / "tools" / "testhost-ready"
+NAMES = [*SUITES, *(name + READY for name in SUITES)]
+#: What .env.yml, which Molecule reads, and the names of this clone's test hosts have in common.
+CLONE = hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]
 
 #: How long a registry has to hand out the base image, dockerd to answer and a host to boot, in seconds.
 PULL_TIMEOUT = 60
@@ -168,7 +175,7 @@ def apt_settings() -> str:
 def recipe_id(name: str) -> str:
     """The checksum of everything that decides what the image holds."""
     digest = hashlib.sha256(f"{name}\n{apt_settings()}".encode())
-    for path in sorted(RECIPE.iterdir()):
+    for path in sorted([*RECIPE.iterdir(), *(READY_RECIPE.iterdir() if name.endswith(READY) else [])]):
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -218,14 +225,20 @@ def ensure_image(name: str) -> bool:
     """
     if image_is_current(name):
         return False
+    if name.endswith(READY):
+        ensure_image(name.removesuffix(READY))
     say(f"Making the image {IMAGE}:{name} (once; about half a minute) ...")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="flaskops-") as scratch_name:
         scratch = Path(scratch_name)
-        base = base_image(name, scratch)
         context = scratch / "context"
-        shutil.copytree(RECIPE, context)
-        (context / "apt.conf").write_text(apt_settings())
+        if name.endswith(READY):
+            base = f"{IMAGE}:{name.removesuffix(READY)}"
+            shutil.copytree(READY_RECIPE, context)
+        else:
+            base = base_image(name, scratch)
+            shutil.copytree(RECIPE, context)
+            (context / "apt.conf").write_text(apt_settings())
         arguments = [f"--build-arg=BASE={base}", f"--label={LABEL}={recipe_id(name)}", f"--tag={IMAGE}:{name}"]
         run("docker", "build", "--quiet", *arguments, str(context), what=f"docker build {IMAGE}:{name}")
     say(f"Made {IMAGE}:{name} in {time.monotonic() - started:.0f} s.")
@@ -313,10 +326,9 @@ def remove_host(name: str) -> None:
 
 
 def scenario_hosts() -> list[str]:
-    """The containers that Molecule left behind in this clone; molecule/shared/vars/containers.yml names them."""
-    prefix = f"flaskops-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]}-"
+    """The containers that Molecule left behind in this clone; the platforms of .config/molecule name them."""
     names = output("docker", "ps", "--all", "--format={{.Names}}", "--filter=label=owner=molecule").split()
-    return [name for name in names if name.startswith(prefix)]
+    return [name for name in names if any(name.startswith(f"{suite}-{CLONE}") for suite in SUITES)]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -325,19 +337,23 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("engine", help="make sure that a container engine answers")
     images = commands.add_parser("images", help="make sure that the systemd images exist and are current")
-    images.add_argument("names", nargs="*", metavar="NAME", help=" or ".join(SUITES))
+    images.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     commands.add_parser("python", help="make sure that there is a base image for containers inside of test hosts")
+    commands.add_parser("clone", help="write .env.yml for Molecule")
     commands.add_parser("remove", help="remove this clone's test hosts, and the images where no container uses them")
     given = parser.parse_args(arguments)
-    names = (given.names or list(SUITES)) if given.command == "images" else []
-    if unknown := set(names) - set(SUITES):
+    names = (given.names or NAMES) if given.command == "images" else []
+    if unknown := set(names) - set(NAMES):
         parser.error(f"no such image: {', '.join(sorted(unknown))}")
     try:
+        if given.command == "clone":
+            (ROOT / ".env.yml").write_text(f'---\nCLONE: "{CLONE}"\n')
+            return 0
         if given.command == "remove":
             for host in scenario_hosts():
                 remove_host(host)
             succeeds("docker", "image", "rm", f"localhost/{IMAGE}:python")
-            remove_images(*SUITES)
+            remove_images(*reversed(NAMES))
             return 0
         ensure_engine()
         for name in names:

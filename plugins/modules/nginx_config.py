@@ -76,6 +76,16 @@ options:
     description: Symlinks to remove, and what they have to lead to, both below O(root).
     type: dict
     default: {}
+  _files:
+    description: Filled in by the action plugin. A task that sets it is refused.
+    type: list
+    elements: dict
+    default: []
+  _certificates:
+    description: Filled in by the action plugin. A task that sets it is refused.
+    type: list
+    elements: dict
+    default: []
   service:
     description: The systemd service.
     type: str
@@ -184,24 +194,9 @@ def main() -> None:
             "site_template": text,
             "self_signed_days": {"type": "int", "default": 825},
             "remove_links": {"type": "dict", "default": {}},
-            # What the action plugin rendered: files below `root` (no content: remove it) and the self-signed certificates
-            # that the sites need (no names: for the host's own name).
-            "_files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"path": path, "content": text, "owned": flag, "backup": flag, "link": text},
-            },
-            "_certificates": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "certificate": path,
-                    "key": {**path, "no_log": False},
-                    "names": {"type": "list", "elements": "str", "default": []},
-                },
-            },
+            # The files below `root` (no content: remove it), and the certificates (no names: for the host's own name).
+            "_files": {"type": "list", "elements": "dict", "default": []},
+            "_certificates": {"type": "list", "elements": "dict", "default": []},
             "service": {"type": "str", "default": "nginx"},
             "error_log": {"type": "path", "default": "/var/log/nginx/error.log"},
         },
@@ -322,13 +317,13 @@ def _files(module: AnsibleModule, nginx: str | None) -> list[File]:
     ipv6 = Path("/proc/net/if_inet6").exists()
     return [
         File(
-            given["path"],
-            None if given["content"] is None else for_host(given["content"], version, ipv6),
-            owned=given["owned"],
-            backup=given["backup"],
-            link=given["link"],
+            entry["path"],
+            for_host(entry["content"], version, ipv6) if "content" in entry else None,
+            owned=entry.get("owned", False),
+            backup=entry.get("backup", False),
+            link=entry.get("link"),
         )
-        for given in module.params["_files"]
+        for entry in module.params["_files"]
     ]
 
 

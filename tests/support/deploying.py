@@ -9,7 +9,7 @@ For tests that Molecule's testinfra verifier runs: it says in the environment wh
     source = deploying.probe(tmp_path, version="2")
     run = deploying.playbook("deploy", apps=[deploying.probe_app(source)])
     assert run.code == 0, run.output
-    assert deploying.on_host(deploying.addresses()["debian13"], "probe").live
+    assert all(deploying.on_host(address, "probe").live for address in deploying.addresses().values())
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "tests" / "apps" / "probe"
+
+#: How Ansible reaches the scenario's hosts.
+CONNECTION = "community.docker.docker"
 
 #: Seconds that a playbook may take.
 TIMEOUT = 300
@@ -142,12 +145,12 @@ def _variables() -> dict[str, dict[str, Any]]:
         check=True,
     )
     variables: dict[str, dict[str, Any]] = json.loads(listed.stdout)["_meta"]["hostvars"]
-    return {name: of for name, of in sorted(variables.items()) if "ansible_host" in of}
+    return {name: of for name, of in sorted(variables.items()) if of.get("ansible_connection") == CONNECTION}
 
 
 def addresses() -> dict[str, str]:
-    """Return the scenario's hosts: the name of the container of each."""
-    return {name: str(of["ansible_host"]) for name, of in _variables().items()}
+    """Return the scenario's hosts: the name of the container of each, which Molecule's driver names alike."""
+    return {name: name for name in _variables()}
 
 
 def variables() -> dict[str, Any]:

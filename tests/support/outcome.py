@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import subprocess
 
+from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.tests.support import deploying
 
 
@@ -69,3 +70,9 @@ def assert_no_secret(run: deploying.Run, secret: str) -> None:
     for offset in range(3):
         encoded = base64.b64encode(b"x" * offset + secret.encode()).decode()
         assert encoded[4:-4] not in run.output
+
+
+def first_of_its_runtime(server: str) -> bool:
+    """Say whether a server stands for all that share its runtime: gunicorn for virtualenvs, container for images."""
+    runtime = SERVERS[server].runtime
+    return server == next(name for name, one in SERVERS.items() if one.runtime == runtime)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A visitor of a scenario's hosts: requests from the controller to nginx, by host name, over HTTPS and plain HTTP.
 
-answer = visitor.get(visitor.address("debian13"), "shop.test", "/whoami")
+answer = visitor.get(visitor.address(host), "shop.test", "/whoami")
 assert answer.status == 200, answer
 """
 

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.flaskops.server.tests.support import deploying, visitor
 
 NAME, DOMAIN = "servers-early", "early.servers.test"
-HOST = "debian13"
+[HOST] = deploying.addresses()
 #: Less than nginx lets through, and more than a socket holds.
 UPLOAD = b"x" * 18_000_000
 TIMES = 20

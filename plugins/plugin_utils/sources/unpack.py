@@ -73,7 +73,8 @@ def _readable() -> Iterator[None]:
 
 def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     file = tar.extractfile(info)
-    assert file is not None
+    if file is None:
+        raise SourceError(f"The archive holds no contents for {info.name!r}.")
     return file
 
 
@@ -161,7 +162,8 @@ def _extract(members: Iterable[_Member], dest: Path) -> None:
                 raise SourceError(f"The archive holds {member.name!r} twice.")
             shutil.copy2(origin_path, path, follow_symlinks=False)
             continue
-        assert member.read is not None
+        if member.read is None:
+            raise SourceError(f"The archive holds no contents for {member.name!r}.")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # tar: a later entry of the same name wins
         mode = 0o755 if member.executable else 0o644
