@@ -33,7 +33,7 @@ demo-clean: setup ## remove all that `make demo` made
 test: setup ## lint, unit and template tests, every Molecule scenario
 	@python tools/run_tests.py lint unit molecule
 
-lint: setup ## ruff, mypy, yamllint, ansible-lint
+lint: setup ## ruff, mypy, yamllint, ansible-lint, and what Ansible's community checks of a collection
 	@python tools/run_tests.py lint
 
 unit: setup ## unit and template tests (ARGS='-k ...')
@@ -44,6 +44,10 @@ molecule: setup ## one scenario: ROLE=nginx, and STEP=converge to stop there (al
 
 bench: setup ## what hosts receive; deploys against a plain playbook; the servers against each other (BENCH=payload, run or servers)
 	@for one in $(or $(BENCH),payload run servers); do python bench/$$one.py $(ARGS); done
+
+release: setup ## tarball, changelog and checksum of VERSION=x.y.z in dist/, and the demo from it
+	@$(if $(VERSION),,echo 'Say which version: make release VERSION=1.0.0' >&2; exit 2)
+	@python tools/release.py $(VERSION)
 
 clean: ## remove all that this Makefile made: demo, test hosts, images, caches, .venv
 	@if [ -x .venv/bin/python ]; then .venv/bin/python tools/demo.py clean; fi
@@ -76,4 +80,4 @@ demo-host: setup
 demo-there: setup
 	@python tools/demo.py there
 
-.PHONY: demo deploy rollback status demo-clean test lint unit molecule bench clean help setup demo-host demo-there
+.PHONY: demo deploy rollback status demo-clean test lint unit molecule bench release clean help setup demo-host demo-there

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The demo: one container that behaves as a VM, and the shop on it. `make demo` calls this.
 
-tools/demo.py up [ARGUMENT...]   the host, playbooks/site.yml, and a request through nginx; arguments go to Ansible
+tools/demo.py up [ARGUMENT...]   the host, the playbook site, and a request through nginx; arguments go to Ansible
 tools/demo.py host               the host alone: started, and reachable over SSH as inventories/demo says
 tools/demo.py clean              remove all that `up` made
 """
@@ -134,7 +134,7 @@ def up(arguments: list[str]) -> int:
     started = time.monotonic()
     ensure_host()
     before = live_release()
-    command = ["ansible-playbook", "--inventory", "inventories/demo", "playbooks/site.yml", *arguments]
+    command = ["ansible-playbook", "--inventory", "inventories/demo", "flaskops.server.site", *arguments]
     played = subprocess.run(command, cwd=ROOT, check=False).returncode
     if played != 0:
         return played

@@ -39,6 +39,8 @@ EACH_SERVER = "servers"
 LONGEST = ("container", "servers", "untidy", "interrupted", "mod_wsgi")
 #: The host that a server's run of it is limited to: each server's own scenario runs on both, and so does Gunicorn's run.
 ONE_HOST = {"container": "debian12", "mod_wsgi": "debian13", "uwsgi": "debian13"}
+#: What tools/collection.py checks; the longest first.
+COLLECTION_CHECKS = ("sanity", "importer", "docs", "changelog")
 #: How long one part may take, in seconds, before it counts as hanging.
 TIMEOUT = 40 * 60
 TAIL_LINES = 60
@@ -87,6 +89,7 @@ def lint_parts() -> list[Part]:
         "mypy plugins": ["mypy", "-p", "ansible_collections.flaskops.server.plugins"],
         "mypy tools": ["mypy", "tools"],
         "ansible-lint": ["ansible-lint"],
+        **{f"collection {check}": [sys.executable, "tools/collection.py", check] for check in COLLECTION_CHECKS},
     }
     return [Part(f"lint {name}", command) for name, command in commands.items()]
 
