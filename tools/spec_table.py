@@ -33,7 +33,7 @@ def table() -> str:
         *HEAD,
         *(row(name, field) for name, field in APP.items()),
         "",
-        "<details><summary>The keys inside of them</summary>",
+        "<details><summary>The keys inside these keys</summary>",
         "",
         *HEAD,
         *nested,

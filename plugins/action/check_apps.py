@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
                     # A variable of that name in an inventory can mean something else.
                     self._display.warning(f"The variable app narrows this run to: {', '.join(chosen) or 'no app'}.")
         except SpecError as error:
-            return {**result, "failed": True, "msg": str(error), "mistakes": error.mistakes}
+            return {**result, "failed": True, "msg": str(error), "errors": error.errors}
         except choice.ChoiceError as error:
             return {**result, "failed": True, "msg": str(error)}
         images = [app for app in apps if SERVERS[app["server"]].runtime == "image"]

@@ -11,7 +11,7 @@ short_description: Check the inventory's apps before anything is touched
 version_added: 0.1.0
 description:
   - Checks a list of apps as C(flask_apps) holds them, on the controller, without connecting to a host.
-  - All mistakes are reported at once, each with its path, what was expected, and the nearest known key.
+  - All errors are reported at once, each with its path, what was expected, and the nearest known key.
   - No value is ever printed.
 options:
   apps:
@@ -73,7 +73,7 @@ images:
   type: list
   elements: str
   sample: []
-mistakes:
+errors:
   description: What is wrong, one sentence each.
   returned: failure
   type: list

@@ -61,7 +61,7 @@ options:
         type: bool
         default: false
   sites:
-    description: The sites, as the role P(flaskops.server.nginx#role) takes them. All mistakes in them are reported at once.
+    description: The sites, as the role P(flaskops.server.nginx#role) takes them. All errors in them are reported at once.
     type: list
     elements: raw
     default: []

@@ -100,6 +100,45 @@ def test_a_role_stands_alone(role: str) -> None:
     assert [str(path) for path, text in texts(role).items() if re.search(r"\bflask_apps\b", text)] == []
 
 
+#: What a play can be narrowed to with ``--tags``, beside the name of a role; see docs/architecture.md.
+PHASES = {"install", "configure", "service", "deploy"}
+#: A task that has others inside, as a part of a role.
+PHASE = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks", "ansible.builtin.include_role")
+
+
+def tags(task: Mapping[str, Any]) -> set[str]:
+    """Return the tags of a task."""
+    said = task.get("tags", [])
+    return {said} if isinstance(said, str) else set(said)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_phase_of_a_role_has_its_tag(role: str) -> None:
+    for task in read(ROOT / "roles" / role / "tasks/main.yml"):
+        [kind] = set(PHASE) & set(task)
+        if task[kind] == "preflight.yml" or kind == "ansible.builtin.include_role":
+            # What validates always runs; the phases of another role have tags of their own.
+            assert tags(task) == {"always"}, task["name"]
+        else:
+            assert tags(task) >= {role} and tags(task) & PHASES, task["name"]
+
+
+@pytest.mark.parametrize("path", [path for path in YAML_HERE if path.parts[-2] == "tasks"], ids=str)
+def test_what_is_included_has_the_tags_of_its_phase(path: Path) -> None:
+    # Ansible gives the tags of an include to the include alone, not to the tasks in the file.
+    for task in read(path) or []:
+        included = task.get("ansible.builtin.include_tasks")
+        assert included is None or (isinstance(included, dict) and included["apply"]["tags"]), f"{path}: {task['name']}"
+
+
+@pytest.mark.parametrize("name", ["verify", "gate", "activate"])
+def test_no_step_of_a_deploy_is_left_out_by_a_tag(name: str) -> None:
+    # A gate that is skipped while the step before it runs would let one host go live without the others.
+    assert [
+        task["name"] for task in read(ROOT / f"roles/app/tasks/{name}.yml") if tags(task) != {"app", "deploy"}
+    ] == []
+
+
 def module_documentation(name: str) -> dict[str, Any]:
     """Return DOCUMENTATION, EXAMPLES and RETURN of a module, parsed."""
     tree = ast.parse((ROOT / "plugins/modules" / f"{name}.py").read_text(encoding="utf-8"))

@@ -65,7 +65,7 @@ def test_markers_that_are_not_there(tool: ModuleType) -> None:
         tool.updated("nothing")
 
 
-def test_the_readmes_mistakes_are_what_is_said() -> None:
+def test_the_readmes_errors_are_what_is_said() -> None:
     apps = [{"name": "shop", "source": {"gti": "x"}, "wsgi": "shop:app", "workers": "three"}]
     with pytest.raises(SpecError) as caught:
         resolve(apps)

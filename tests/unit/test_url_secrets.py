@@ -199,10 +199,10 @@ def test_what_a_virtualenv_says_of_itself(tmp_path: Path) -> None:
         {"source": INDEX},
     ],
 )
-def test_the_mistakes_in_an_app(change: dict[str, Any]) -> None:
+def test_the_errors_in_an_app(change: dict[str, Any]) -> None:
     with pytest.raises(SpecError) as caught:
         resolve([{**APP, **change}], "flask_apps")
-    assert hides(str(caught.value), caught.value.mistakes)
+    assert hides(str(caught.value), caught.value.errors)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_the_sources(source: dict[str, Any], place: str, tmp_path: Path) -> None
     assert hides(str(caught.value))
 
 
-def test_a_mistake_reaches_the_controller_without_credentials() -> None:
+def test_an_error_reaches_the_controller_without_credentials() -> None:
     with pytest.raises(AnsibleActionFail) as caught:
         public_app({**APP, "python": {"index_url": [INDEX]}})
     assert hides(str(caught.value))

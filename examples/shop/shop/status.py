@@ -18,7 +18,7 @@ blueprint = Blueprint("status", __name__)
 def healthz() -> ResponseReturnValue:
     """200 when the database answers, else 503.
 
-    It asks for no table: a new release has to prove itself before its migrations have run.
+    It asks for no table: a new release is verified before its migrations have run.
     """
     try:
         session().execute(text("SELECT 1"))

@@ -239,7 +239,7 @@ def untouched() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("untouched")
-def test_all_mistakes_are_in_one_message(found: dict[str, deploying.Found]) -> None:
+def test_all_errors_are_in_one_message(found: dict[str, deploying.Found]) -> None:
     apps = [
         {
             "name": "My_Shop",
@@ -262,7 +262,7 @@ def test_all_mistakes_are_in_one_message(found: dict[str, deploying.Found]) -> N
         outcome.assert_no_secret(run, TOKEN)
         for host in HOSTS:
             message = deploying.message(run, host)
-            assert "7 mistakes in the inventory, nothing was touched:" in message
+            assert "7 errors in the inventory, nothing was changed:" in message
             for words in (
                 "flask_apps[0].name: expected a string matching [a-z][a-z0-9-]{0,30}",
                 "flask_apps[0].source.gti: unknown key, did you mean git?",

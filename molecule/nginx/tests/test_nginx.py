@@ -428,9 +428,9 @@ def test_a_file_of_somebody_else_is_not_overwritten(seen):
     assert "/etc/nginx/sites-enabled/taken.conf is there and was not written by this role" in seen["taken"]
 
 
-def test_all_mistakes_are_told_at_once(seen):
-    message = seen["mistakes"]
-    assert message.startswith("5 mistakes in the sites, nothing was touched")
+def test_all_errors_are_told_at_once(seen):
+    message = seen["errors"]
+    assert message.startswith("5 errors in the sites, nothing was changed")
     assert "nginx_sites[0].server_name: unknown key, did you mean server_names?" in message
     assert "nginx_sites[0].upstream: expected unix:/PATH or HOST:PORT (without a scheme)" in message
     assert "nginx_sites[1].tls.mode: expected one of self_signed, files, none, did you mean files?" in message

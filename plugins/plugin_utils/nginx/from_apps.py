@@ -47,7 +47,7 @@ def _static_of_app(app: Mapping[str, Any], home: str) -> list[dict[str, Any]]:
     outer = outermost([path.strip("/") for path in app.get("shared_paths") or []])
     given = app.get("static") or []
     urls = [entry["url"].rstrip("/") for entry in given]
-    # What is added stands behind: a mistake is told by the place in the inventory.
+    # What is added stands behind: an error is told by the place in the inventory.
     found, added = [], []
     for entry, url in zip(given, urls, strict=True):
         path = posixpath.normpath(entry["path"].strip("/"))

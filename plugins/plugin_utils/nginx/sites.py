@@ -14,8 +14,8 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import
 from ansible_collections.flaskops.server.plugins.module_utils.nginx.text import is_address
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
     Field,
-    MistakesError,
     Schema,
+    ValidationError,
     check_list,
     unwritable,
     used_twice,
@@ -88,7 +88,7 @@ def _scalars_or_null(value: Mapping[str, Any]) -> str | None:
     return None
 
 
-def directive_mistake(value: Any) -> str | None:
+def check_directives(value: Any) -> str | None:
     """Say what keeps a dict from being nginx directives: a name takes a scalar, a list (repeated), a dict (a block) or nothing."""
     if not isinstance(value, Mapping):
         return "expected a dictionary of nginx directives"
@@ -100,7 +100,7 @@ def directive_mistake(value: Any) -> str | None:
         ):
             return f"expected one line for {name}, without control characters; several lines go in snippets"
         if isinstance(item, Mapping):
-            wrong = directive_mistake(item)
+            wrong = check_directives(item)
             if wrong:
                 return wrong
         elif isinstance(item, (list, tuple)):
@@ -175,7 +175,7 @@ NGINX_OPTIONS: dict[str, Field] = {
         "dict",
         "Directives for the server block, by nginx's names: a value, a list (repeats it) or a dict (a block).",
         default={},
-        rule=directive_mistake,
+        rule=check_directives,
     ),
     "redirect_to_canonical": Field("bool", "Redirect all other host names to the first.", default=False),
 }
@@ -264,41 +264,39 @@ def _tls(site: Mapping[str, Any], path: str) -> list[str]:
         return [
             f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]
         ]
-    return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
+    return [f"{path}.tls.{key}: only allowed with mode: files" for key in ("certificate", "key") if tls[key]]
 
 
 def _serves(site: Mapping[str, Any], path: str) -> list[str]:
     if site["state"] == "absent":
         return []
-    mistakes = []
+    errors = []
     if not any(site[key] for key in ("upstream", "static", "snippets", "directives")):
-        mistakes.append(
-            f"{path}.upstream: missing, expected unix:/PATH or HOST:PORT (or static, snippets or directives)"
-        )
+        errors.append(f"{path}.upstream: missing, expected unix:/PATH or HOST:PORT (or static, snippets or directives)")
     if site["default"] is False and not site["server_names"]:
-        mistakes.append(f"{path}.server_names: missing, expected at least one because default is false")
+        errors.append(f"{path}.server_names: missing, expected at least one because default is false")
     if site["redirect_to_canonical"] and not (
         site["server_names"] and re.fullmatch(r"[A-Za-z0-9.-]+", site["server_names"][0])
     ):
-        mistakes.append(f"{path}.server_names[0]: expected a plain host name to redirect to")
+        errors.append(f"{path}.server_names[0]: expected a plain host name to redirect to")
     urls: set[str] = set()
     for index, entry in enumerate(site["static"]):
         url = entry["url"].rstrip("/")
         if not entry["paths"]:
-            mistakes.append(f"{path}.static[{index}].paths: expected at least one directory")
+            errors.append(f"{path}.static[{index}].paths: expected at least one directory")
         if url in urls:
-            mistakes.append(f"{path}.static[{index}].url: is there twice")
+            errors.append(f"{path}.static[{index}].url: used twice")
         if not url and site["upstream"]:
-            mistakes.append(f"{path}.static[{index}].url: / belongs to the upstream, expected a path below it")
+            errors.append(f"{path}.static[{index}].url: / belongs to the upstream, expected a path below it")
         if entry["symlinks_from"]:
-            mistakes += _links_from(entry, f"{path}.static[{index}]")
+            errors += _links_from(entry, f"{path}.static[{index}]")
         urls.add(url)
-    return mistakes
+    return errors
 
 
 def _links_from(entry: Mapping[str, Any], path: str) -> list[str]:
     if entry["symlinks"] == "follow":
-        return [f"{path}.symlinks_from: goes with symlinks owner or none"]
+        return [f"{path}.symlinks_from: only allowed with symlinks: owner or none"]
     # Of a path that is the directory itself, nginx looks at no link at all.
     start = entry["symlinks_from"].rstrip("/") + "/"
     return [
@@ -315,7 +313,7 @@ SITE = Schema(
 )
 
 
-class SitesError(MistakesError):
+class SitesError(ValidationError):
     """The sites are wrong."""
 
     where = "the sites"
@@ -328,11 +326,11 @@ def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]
     (below the configuration directory), ``default`` (decided), and, with HTTPS, ``certificate`` and ``key`` (as nginx is
     told them) and for the self-signed ``certificate_names``. Each of ``static`` has ``disable_symlinks`` as nginx is told it.
 
-    :raises SitesError: with all mistakes of all sites.
+    :raises SitesError: with all errors of all sites.
     """
-    sites, mistakes = check_list(SITE, given, path, "sites", _between)
-    if mistakes:
-        raise SitesError(mistakes)
+    sites, errors = check_list(SITE, given, path, "sites", _between)
+    if errors:
+        raise SitesError(errors)
     return [_complete(site) for site in sites]
 
 
@@ -382,17 +380,17 @@ def _is_default(site: Mapping[str, Any]) -> bool:
 
 
 def _between(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
-    mistakes = [
-        f"{path}[{index}].{where}: used by {path}[{first}] ({sites[first].get('name')}) too"
+    errors = [
+        f"{path}[{index}].{where}: already used by {path}[{first}] ({sites[first].get('name')})"
         for index, where, first in used_twice(map(_uses, sites))
     ]
     defaults = [index for index, site in enumerate(sites) if site.get("state") == "present" and _is_default(site)]
-    mistakes += [
+    errors += [
         f"{path}[{index}] ({sites[index].get('name')}): is a default server, as {path}[{defaults[0]}] "
         f"({sites[defaults[0]].get('name')}) is; give one of them server_names"
         for index in defaults[1:]
     ]
-    return mistakes
+    return errors
 
 
 def _uses(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ def public_app(given: Any) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
 
     :returns: the spec with defaults and without secrets, and what was taken out: ``secrets``, and of ``python`` the
         addresses that carry a password.
-    :raises AnsibleActionFail: listing every mistake.
+    :raises AnsibleActionFail: listing every error.
     """
     try:
         app = resolve_one(plain(given), "app")

@@ -22,7 +22,7 @@ def render(templar: Any, template: Path, variables: Mapping[str, Any], search: S
     :param templar: Ansible's own.
     :param variables: all that the template sees.
     :param search: directories of templates for an ``include`` or ``import``, after the template's own and those above it.
-    :raises AnsibleError: with the template's mistake.
+    :raises AnsibleError: with the template's error.
     """
     above = [directory for directory in template.parents if "templates" in directory.parts]
     directories = [template.parent, *above, *search]

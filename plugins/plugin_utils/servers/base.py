@@ -34,7 +34,7 @@ class Server:
     :param one_setting: what a message calls one of them (``a setting of Gunicorn``).
     :param reserved: settings that belong to the release or to systemd, and what to write instead.
     :param hooks: settings whose value is a Python function.
-    :param value_mistake: what is wrong with the value of a setting, given its name and the value.
+    :param check_value: what is wrong with the value of a setting, given its name and the value.
     :param graceful_setting: the server's own setting of how long an instance may take to finish what is in flight.
     :param graceful_seconds: its default here.
     :param no_limits: resource limits of systemd that it cannot have, and a sentence on each.
@@ -51,7 +51,7 @@ class Server:
     one_setting: str = "a setting of it"
     reserved: Mapping[str, str] = field(default_factory=dict)
     hooks: frozenset[str] = frozenset()
-    value_mistake: Callable[[str, Any], str | None] = _takes_anything
+    check_value: Callable[[str, Any], str | None] = _takes_anything
     graceful_setting: str = ""
     graceful_seconds: int = 25
     no_limits: Mapping[str, str] = field(default_factory=dict)
@@ -59,12 +59,12 @@ class Server:
     starts: str = ""
     dies: str = ""
 
-    def mistakes(self, settings: Mapping[str, Any], path: str) -> list[str]:
+    def check_settings(self, settings: Mapping[str, Any], path: str) -> list[str]:
         """Return what is wrong with the settings an app passes through, one sentence each."""
-        found = ((name, self._mistake(name, value)) for name, value in settings.items())
+        found = ((name, self._check_setting(name, value)) for name, value in settings.items())
         return [f"{path}.{name}: {wrong}" for name, wrong in found if wrong]
 
-    def _mistake(self, name: str, value: Any) -> str | None:
+    def _check_setting(self, name: str, value: Any) -> str | None:
         if name in self.reserved:
             return f"cannot be set here, {self.reserved[name]}"
         if name in self.hooks:
@@ -74,7 +74,7 @@ class Server:
         if name == self.graceful_setting:
             # systemd and the drain wait for as long.
             return None if type(value) is int and value >= 0 else "expected a whole number of seconds"
-        return self.value_mistake(name, value)
+        return self.check_value(name, value)
 
     def drain_seconds(self, settings: Mapping[str, Any]) -> int:
         """Return how long an instance may take to finish what is in flight."""

@@ -66,7 +66,7 @@ _ULIMITS = {f"Limit{name}": name.lower() for name in "CORE CPU DATA FSIZE MEMLOC
 _SUFFIXES = "KMGTPE"
 
 
-def _value_mistake(_: str, value: Any) -> str | None:
+def _check_value(_: str, value: Any) -> str | None:
     if _is_writable(value):
         return None
     return "expected a text, a number, true or false, or a list of them"
@@ -140,7 +140,7 @@ SERVER = Server(
     settings=sorted(SETTINGS),
     one_setting="an option of podman run and docker run",
     reserved=RESERVED,
-    value_mistake=_value_mistake,
+    check_value=_check_value,
     graceful_setting=STOP_TIMEOUT,
     no_limits={name: f"a container has no such limit, use {instead}" for name, instead in NO_LIMITS.items()},
     noise=gunicorn.NOISE,

@@ -107,7 +107,7 @@ RESERVED: Mapping[str, str] = {
 }
 
 
-def _value_mistake(name: str, value: Any) -> str | None:
+def _check_value(name: str, value: Any) -> str | None:
     if name in OPTIONS:
         # It is written in double quotes.
         if _is_number(value) or (_is_one_line(value) and '"' not in value):
@@ -137,7 +137,7 @@ SERVER = Server(
     settings=(*sorted(OPTIONS), *sorted(DIRECTIVES)),
     one_setting="an option of WSGIDaemonProcess or a directive of httpd",
     reserved=RESERVED,
-    value_mistake=_value_mistake,
+    check_value=_check_value,
     graceful_setting="GracefulShutdownTimeout",
     starts="resuming normal operations",
     # That a worker has died is not always the last that httpd says.

@@ -10,8 +10,8 @@ from typing import Any
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import APP
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.rules import RULES
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
-    MistakesError,
     Schema,
+    ValidationError,
     check,
     check_list,
     used_twice,
@@ -20,7 +20,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import
 SCHEMA = Schema(APP, rules=RULES)
 
 
-class SpecError(MistakesError):
+class SpecError(ValidationError):
     """The inventory is wrong."""
 
     where = "the inventory"
@@ -29,35 +29,36 @@ class SpecError(MistakesError):
 def resolve(apps: Any, path: str = "flask_apps") -> list[dict[str, Any]]:
     """Check the apps of a host and fill in every default.
 
-    :raises SpecError: with all mistakes of all apps.
+    :raises SpecError: with all errors of all apps.
     """
-    checked, mistakes = check_list(SCHEMA, apps, path, "apps", _between)
-    if mistakes:
-        raise SpecError(mistakes)
+    checked, errors = check_list(SCHEMA, apps, path, "apps", _between)
+    if errors:
+        raise SpecError(errors)
     return [_plain(app) for app in checked]
 
 
 def resolve_one(app: Any, path: str) -> dict[str, Any]:
     """Check a single app, as the app-level roles take it.
 
-    :raises SpecError: with all mistakes.
+    :raises SpecError: with all errors.
     """
-    checked, mistakes = check(SCHEMA, app, path)
-    if mistakes:
-        raise SpecError(mistakes)
+    checked, errors = check(SCHEMA, app, path)
+    if errors:
+        raise SpecError(errors)
     return _plain(checked)
 
 
 def _between(apps: Sequence[Mapping[str, Any]], path: str) -> list[str]:
-    mistakes = [
-        f"{path}[{index}].{where}: used by {path}[{first}] too" for index, where, first in used_twice(map(_uses, apps))
+    errors = [
+        f"{path}[{index}].{where}: already used by {path}[{first}]"
+        for index, where, first in used_twice(map(_uses, apps))
     ]
     defaults = [index for index, app in enumerate(apps) if app.get("domains") == []]
-    mistakes += [
-        f"{path}[{index}].domains: missing, {path}[{defaults[0]}] is the default vhost already"
+    errors += [
+        f"{path}[{index}].domains: missing, but {path}[{defaults[0]}] has none either, and a host has one default vhost"
         for index in defaults[1:]
     ]
-    return mistakes
+    return errors
 
 
 def _uses(app: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -37,7 +37,7 @@ LONGEST_HOST_NAME = 253
 
 def _inside(value: str) -> str | None:
     if value.startswith("/") or ".." in value.split("/") or not value.strip("./"):
-        return "expected a path below the app's directory"
+        return "expected a relative path inside the app's directory"
     return None
 
 
@@ -49,7 +49,7 @@ def _plain_path(value: str) -> str | None:
 
 def _directive(value: Any) -> str | None:
     if isinstance(value, str) and value.rstrip().endswith("\\"):
-        return "expected no backslash at its end: systemd would take the next line for a part of it"
+        return "expected no backslash at the end: systemd would join the next line to it"
     return None
 
 
@@ -68,8 +68,8 @@ def _host_name(value: str) -> str | None:
 
 def _not_reserved(value: str) -> str | None:
     if value == ALL:
-        return f"stands for all apps in '-e app={ALL}', choose another"
-    return "is the name of a user or service of the system, choose another" if value in RESERVED_NAMES else None
+        return f"is reserved, '-e app={ALL}' means all apps; choose another name"
+    return "is the name of a system user or service, choose another name" if value in RESERVED_NAMES else None
 
 
 SOURCE = {

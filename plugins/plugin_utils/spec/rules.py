@@ -28,37 +28,35 @@ LIMITS = (
 
 #: Values of [Service] that the release's contract rests on.
 RESERVED_DIRECTIVES: Mapping[str, str] = {
-    "ExecStart": "the server's start is the server's; see its own dict of settings",
-    "Type": "the server says when it has started",
-    "User": "the app's own user is used",
-    "Group": "the app's own group is used",
-    "RuntimeDirectory": "the instance's socket lives there",
-    "WorkingDirectory": "the release's code",
+    "ExecStart": "the app's server sets it; use the server's settings (gunicorn, uwsgi, ...)",
+    "Type": "the server tells systemd when it is ready",
+    "User": "the app runs as its own user",
+    "Group": "the app runs as its own group",
+    "RuntimeDirectory": "the instance's socket is there",
+    "WorkingDirectory": "it is the release's code",
 }
 
 
 def _source(app: Mapping[str, Any], path: str) -> list[str]:
     source = app["source"]
     given = [kind for kind in SOURCES if source[kind]]
-    mistakes = []
+    errors = []
     if len(given) != 1:
         listed = f"got {' and '.join(given)}" if given else "got none"
-        mistakes.append(f"{path}.source: expected exactly one of {', '.join(SOURCES)}, {listed}")
+        errors.append(f"{path}.source: expected exactly one of {', '.join(SOURCES)}, {listed}")
     for option, needs in (("version", "git"), ("checksum", "archive")):
         if source[option] and not source[needs]:
-            mistakes.append(f"{path}.source.{option}: goes with {needs}")
+            errors.append(f"{path}.source.{option}: only allowed with {needs}")
     if source["archive"] and "://" in source["archive"] and not source["checksum"]:
-        mistakes.append(
-            f"{path}.source.checksum: missing, expected sha256:... because the archive is fetched from a URL"
-        )
-    return mistakes
+        errors.append(f"{path}.source.checksum: missing, expected sha256:... because the archive is downloaded")
+    return errors
 
 
 def _image(app: Mapping[str, Any], path: str) -> list[str]:
     running = [name for name, server in SERVERS.items() if server.runtime == "image"]
     if not app["source"]["image"] or app["server"] in running:
         return []
-    return [f"{path}.server: expected {' or '.join(running)} because source.image is given, got {app['server']}"]
+    return [f"{path}.server: expected {' or '.join(running)} because source.image is set, got {app['server']}"]
 
 
 def _callable(app: Mapping[str, Any], path: str) -> list[str]:
@@ -68,12 +66,12 @@ def _callable(app: Mapping[str, Any], path: str) -> list[str]:
 
 
 def _settings(server: str, app: Mapping[str, Any], path: str) -> list[str]:
-    return SERVERS[server].mistakes(app[server], f"{path}.{server}")
+    return SERVERS[server].check_settings(app[server], f"{path}.{server}")
 
 
 def _limits(app: Mapping[str, Any], path: str) -> list[str]:
     return [
-        f"{path}.limits.{name}: not a resource limit of systemd{nearest(name, LIMITS)}"
+        f"{path}.limits.{name}: unknown resource limit{nearest(name, LIMITS)}"
         for name in app["limits"]
         if name not in LIMITS
     ]
@@ -98,7 +96,7 @@ def _tls(app: Mapping[str, Any], path: str) -> list[str]:
         return [
             f"{path}.tls.{key}: missing, expected a path on the host" for key in ("certificate", "key") if not tls[key]
         ]
-    return [f"{path}.tls.{key}: goes with mode files" for key in ("certificate", "key") if tls[key]]
+    return [f"{path}.tls.{key}: only allowed with mode: files" for key in ("certificate", "key") if tls[key]]
 
 
 def _site(app: Mapping[str, Any], path: str) -> list[str]:
@@ -106,26 +104,26 @@ def _site(app: Mapping[str, Any], path: str) -> list[str]:
     try:
         [site] = sites_of_apps([app])
     except SitesError as error:
-        return [f"{path}.static: {mistake.removeprefix('flask_apps: ')}" for mistake in error.mistakes]
+        return [f"{path}.static: {wrong.removeprefix('flask_apps: ')}" for wrong in error.errors]
     if site["tls"]["mode"] in TLS["mode"].planned_choices:
         # It is refused by itself.
         site["tls"] = {"mode": "none"}
-    mistakes = []
-    for mistake in check(SITE, site, path)[1]:
-        where, _, wrong = mistake.removeprefix(path).partition(": ")
+    errors = []
+    for message in check(SITE, site, path)[1]:
+        where, _, wrong = message.removeprefix(path).partition(": ")
         where = re.sub(r"\.paths\b.*$", ".path", where.replace(".server_names", ".domains"))
         if where.split(".")[1].split("[")[0] not in ("domains", "static", "tls"):
             where = f".nginx{where}"
-        mistakes.append(f"{path}{where}: {wrong}")
-    return list(dict.fromkeys(mistakes))
+        errors.append(f"{path}{where}: {wrong}")
+    return list(dict.fromkeys(errors))
 
 
 def _variables(app: Mapping[str, Any], path: str) -> list[str]:
     twice = sorted(set(app["env"]) & set(app["secrets"]))
-    return [f"{path}.secrets.{name}: is in env too" for name in twice]
+    return [f"{path}.secrets.{name}: is also set in env, remove one of them" for name in twice]
 
 
-#: One rule for each thing: a rule is left out where a key that it reads has a mistake already.
+#: One rule for each thing: a rule is left out where a key that it reads has an error already.
 RULES: tuple[Callable[[Mapping[str, Any], str], list[str]], ...] = (
     _source,
     _image,

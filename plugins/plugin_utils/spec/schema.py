@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A small declarative schema: says what a dict of options may hold, fills in defaults, and reports every mistake at once.
+"""A small declarative schema: says what a dict of options may hold, fills in defaults, and reports every error at once.
 
     SITE = Schema(
         {
@@ -10,7 +10,7 @@
             "env": Field("dict", "Variables.", default={}, values=Field("str", "A value.")),
         }
     )
-    site, mistakes = check(SITE, {"nmae": "shop"}, "nginx_sites[0]")
+    site, errors = check(SITE, {"nmae": "shop"}, "nginx_sites[0]")
 
 Messages name the path, what was expected and the nearest known key. They never show a value: it could be a secret.
 
@@ -102,8 +102,8 @@ class Field:
 class Schema:
     """The keys of a dict, and rules between them.
 
-    :param rules: each takes the checked dict and its path, and returns the mistakes it finds. A rule that reads a key
-        with a mistake of its own is left out.
+    :param rules: each takes the checked dict and its path, and returns the errors it finds. A rule that reads a key
+        with an error of its own is left out.
     :param retired: old key -> what to write instead.
     """
 
@@ -138,7 +138,7 @@ def unwritable(text: str, multiline: bool = False) -> str | None:
     if len(text.splitlines()) > 1:
         return "expected one line, got a line break"
     if text.splitlines()[0] != text:
-        return "expected one line, got a line break at its end (in YAML, >- and |- leave it out)"
+        return "expected one line, got a line break at the end (in YAML, use >- or |-)"
     # A tab is as good as a space everywhere.
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text.replace("\t", " ")):
         return "expected text without control characters"
@@ -148,18 +148,18 @@ def unwritable(text: str, multiline: bool = False) -> str | None:
 def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[str]]:
     """Check a dict against a schema.
 
-    :returns: the dict with every default filled in, and the mistakes (an empty list where there are none).
+    :returns: the dict with every default filled in, and the errors (an empty list where there are none).
     """
-    mistakes: list[str] = []
-    checked = _fields(schema.fields, given, path, mistakes, schema.retired)
-    wrong = {re.split(r"[.:\[]", mistake[len(path) :].lstrip("."), maxsplit=1)[0] for mistake in mistakes}
+    errors: list[str] = []
+    checked = _fields(schema.fields, given, path, errors, schema.retired)
+    wrong = {re.split(r"[.:\[]", error[len(path) :].lstrip("."), maxsplit=1)[0] for error in errors}
     for rule in schema.rules if checked else ():
-        with contextlib.suppress(_MistakenError):
-            mistakes.extend(rule(_Sound(checked, wrong), path))
+        with contextlib.suppress(_InvalidValueError):
+            errors.extend(rule(_Sound(checked, wrong), path))
     sound = {name: field for name, field in schema.fields.items() if name not in wrong}
-    mistakes.extend(_planned(sound, checked, path))
+    errors.extend(_planned(sound, checked, path))
     # Two rules can find the same.
-    return checked, list(dict.fromkeys(mistakes))
+    return checked, list(dict.fromkeys(errors))
 
 
 def check_list(
@@ -173,16 +173,16 @@ def check_list(
 
     :param things: what they are, for the message where there is no list.
     :param between: takes the checked dicts and the path, and returns what is wrong between them.
-    :returns: the dicts with every default filled in, and the mistakes of all.
+    :returns: the dicts with every default filled in, and the errors of all.
     """
     if not isinstance(given, (list, tuple)):
         return [], [f"{path}: expected a list of {things}"]
-    items, mistakes = [], []
+    items, errors = [], []
     for index, item in enumerate(given):
         checked, wrong = check(schema, item, f"{path}[{index}]")
         items.append(checked)
-        mistakes += wrong
-    return items, mistakes + between(items, path)
+        errors += wrong
+    return items, errors + between(items, path)
 
 
 def used_twice(uses: Iterable[Iterable[tuple[str, str, str]]]) -> Iterator[tuple[int, str, int]]:
@@ -199,25 +199,25 @@ def used_twice(uses: Iterable[Iterable[tuple[str, str, str]]]) -> Iterator[tuple
                 yield index, where, first
 
 
-class MistakesError(Exception):
-    """What was given is wrong; the message lists every mistake with its path."""
+class ValidationError(Exception):
+    """What was given is wrong; the message lists every error with its path."""
 
-    #: What the mistakes are in.
+    #: What the errors are in.
     where: str
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = list(mistakes)
-        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        listed = "\n".join(f"  - {mistake}" for mistake in self.mistakes)
-        super().__init__(f"{count} in {self.where}, nothing was touched:\n{listed}")
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        count = "1 error" if len(self.errors) == 1 else f"{len(self.errors)} errors"
+        listed = "\n".join(f"  - {error}" for error in self.errors)
+        super().__init__(f"{count} in {self.where}, nothing was changed:\n{listed}")
 
 
-class _MistakenError(Exception):
+class _InvalidValueError(Exception):
     """A rule asked for a value that is wrong by itself: there is nothing more to say of it."""
 
 
 class _Sound(Mapping[str, Any]):
-    """A checked dict of which only the keys without a mistake can be read."""
+    """A checked dict of which only the keys without an error can be read."""
 
     def __init__(self, checked: Mapping[str, Any], wrong: Collection[str]) -> None:
         self._checked = checked
@@ -225,7 +225,7 @@ class _Sound(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key in self._wrong:
-            raise _MistakenError(key)
+            raise _InvalidValueError(key)
         return self._checked[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -236,75 +236,75 @@ class _Sound(Mapping[str, Any]):
 
 
 def _fields(
-    fields: Mapping[str, Field], given: Any, path: str, mistakes: list[str], retired: Mapping[str, str] | None = None
+    fields: Mapping[str, Field], given: Any, path: str, errors: list[str], retired: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        mistakes.append(f"{path}: expected a dictionary, got {_named(given)}")
+        errors.append(f"{path}: expected a dictionary, got {_named(given)}")
         return {}
     for key in given:
         if key in fields:
             continue
         if retired and key in retired:
-            mistakes.append(f"{path}.{key}: retired, use {retired[key]}")
+            errors.append(f"{path}.{key}: retired, use {retired[key]}")
         else:
-            mistakes.append(f"{_below(path, key)}: unknown key{nearest(key, list(fields))}")
+            errors.append(f"{_below(path, key)}: unknown key{nearest(key, list(fields))}")
     checked = {}
     for name, field in fields.items():
         where = f"{path}.{name}"
         if given.get(name) is not None:
-            checked[name] = _value(field, given[name], where, mistakes)
+            checked[name] = _value(field, given[name], where, errors)
         elif field.required:
-            mistakes.append(f"{where}: missing, expected {field.expected}")
+            errors.append(f"{where}: missing, expected {field.expected}")
         elif field.fields is not None and field.default is not None:
-            checked[name] = _fields(field.fields, field.default, where, mistakes)
+            checked[name] = _fields(field.fields, field.default, where, errors)
         else:
             checked[name] = copy.deepcopy(field.default)
     return checked
 
 
-def _value(field: Field, value: Any, path: str, mistakes: list[str]) -> Any:
+def _value(field: Field, value: Any, path: str, errors: list[str]) -> Any:
     if not _is_kind(field.kind, value):
-        mistakes.append(f"{path}: expected {field.expected}, got {_named(value)}")
+        errors.append(f"{path}: expected {field.expected}, got {_named(value)}")
         return value
     wrong = _limits(field, value) or (field.rule(value) if field.rule else None)
     if not wrong and isinstance(value, str):
         wrong = unwritable(value, field.multiline)
     if wrong:
-        mistakes.append(f"{path}: {wrong}")
+        errors.append(f"{path}: {wrong}")
         return value
     if isinstance(value, Mapping):
         if field.fields is not None:
-            return _fields(field.fields, value, path, mistakes)
+            return _fields(field.fields, value, path, errors)
         for key in value:
             if field.keys and not re.fullmatch(field.keys, str(key)):
-                mistakes.append(f"{_below(path, key)}: expected a name matching {field.keys}")
+                errors.append(f"{_below(path, key)}: expected a name matching {field.keys}")
             elif unwritable(str(key)):
-                mistakes.append(f"{_below(path, key)}: {unwritable(str(key))}")
+                errors.append(f"{_below(path, key)}: {unwritable(str(key))}")
         if field.values is not None:
-            return {key: _value(field.values, item, _below(path, key), mistakes) for key, item in value.items()}
+            return {key: _value(field.values, item, _below(path, key), errors) for key, item in value.items()}
         for key, item in value.items():
-            _undescribed(item, _below(path, key), field.multiline, mistakes)
+            _undescribed(item, _below(path, key), field.multiline, errors)
         return dict(value)
     if isinstance(value, (list, tuple)):
         if field.items is None:
-            _undescribed(value, path, field.multiline, mistakes)
+            _undescribed(value, path, field.multiline, errors)
             return list(value)
-        return [_value(field.items, item, f"{path}[{index}]", mistakes) for index, item in enumerate(value)]
+        return [_value(field.items, item, f"{path}[{index}]", errors) for index, item in enumerate(value)]
     return value
 
 
-def _undescribed(value: Any, path: str, multiline: bool, mistakes: list[str]) -> None:
+def _undescribed(value: Any, path: str, multiline: bool, errors: list[str]) -> None:
     """Check the texts in what a schema takes as it is, such as the settings that an app passes through to its server."""
     if isinstance(value, str) and (wrong := unwritable(value, multiline)):
-        mistakes.append(f"{path}: {wrong}")
+        errors.append(f"{path}: {wrong}")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if wrong := unwritable(str(key), multiline):
-                mistakes.append(f"{_below(path, key)}: {wrong}")
-            _undescribed(item, _below(path, key), multiline, mistakes)
+                errors.append(f"{_below(path, key)}: {wrong}")
+            _undescribed(item, _below(path, key), multiline, errors)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _undescribed(item, f"{path}[{index}]", multiline, mistakes)
+            _undescribed(item, f"{path}[{index}]", multiline, errors)
 
 
 def _planned(fields: Mapping[str, Field], checked: Mapping[str, Any], path: str) -> Iterator[str]:

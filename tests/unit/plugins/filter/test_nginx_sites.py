@@ -27,11 +27,11 @@ def test_no_apps_no_sites() -> None:
 
 
 def test_two_default_servers_are_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="is the default vhost already"):
+    with pytest.raises(AnsibleFilterError, match="has none either, and a host has one default vhost"):
         nginx_sites([app("one"), app("two")])
 
 
 @pytest.mark.parametrize("value", [None, {}, "apps", [1], [{"domains": []}]])
 def test_what_is_no_list_of_apps_is_refused(value: Any) -> None:
-    with pytest.raises(AnsibleFilterError, match="in the inventory, nothing was touched"):
+    with pytest.raises(AnsibleFilterError, match="in the inventory, nothing was changed"):
         nginx_sites(value)

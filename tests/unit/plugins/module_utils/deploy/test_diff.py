@@ -51,7 +51,9 @@ def test_settings_are_shown_but_not_what_is_computed_for_every_release(host: Hos
 
 
 def test_no_secret_is_shown_whatever_it_looks_like_and_wherever_it_is_repeated(host: Host) -> None:
-    host.deploy(A, {"secrets": {"KEY": HOSTILE, "OTHER": SECRET}, "env": {"COPY": HOSTILE}}, components=components("old"))
+    host.deploy(
+        A, {"secrets": {"KEY": HOSTILE, "OTHER": SECRET}, "env": {"COPY": HOSTILE}}, components=components("old")
+    )
     files = {"serve/service.conf": f"[Service]\n# {HOSTILE}\n# new-secret-of-it\n# {SECRET}\n"}
     app: dict[str, Any] = {"secrets": {"KEY": "new-secret-of-it"}, "env": {"COPY": "new-secret-of-it", "Y": SECRET}}
     found = shown(host.walk(B, app, files=files, components=components("new")))

@@ -16,10 +16,10 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import
 SITE = {"name": "shop", "server_names": ["shop.example.org"], "upstream": "unix:/srv/shop/live/http.sock"}
 
 
-def mistakes(*sites: Any) -> list[str]:
+def errors(*sites: Any) -> list[str]:
     with pytest.raises(SitesError) as caught:
         resolve_sites(list(sites))
-    return caught.value.mistakes
+    return caught.value.errors
 
 
 def test_a_site_gets_its_defaults() -> None:
@@ -40,11 +40,11 @@ def test_a_site_without_names_is_the_default_server() -> None:
     assert site["default"] is True
 
 
-def test_all_mistakes_come_in_one_message_with_their_paths() -> None:
+def test_all_errors_come_in_one_message_with_their_paths() -> None:
     with pytest.raises(SitesError) as caught:
         resolve_sites([SITE | {"upstrem": "x"}, {"name": "Shop", "upstream": 8000}])
     assert str(caught.value) == (
-        "3 mistakes in the sites, nothing was touched:\n"
+        "3 errors in the sites, nothing was changed:\n"
         "  - nginx_sites[0].upstrem: unknown key, did you mean upstream?\n"
         "  - nginx_sites[1].name: expected a string matching [a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\n"
         "  - nginx_sites[1].upstream: expected a string or a list, got a whole number"
@@ -66,13 +66,13 @@ def test_all_mistakes_come_in_one_message_with_their_paths() -> None:
         ("static", [{"url": "/static/", "paths": ["/srv/../etc"]}], "static[0].paths[0]: expected an absolute path"),
         ("static", [{"url": "/static/", "paths": ["/srv/$a"]}], "static[0].paths[0]: expected a path without"),
         ("static", [{"url": "/static/", "paths": []}], "static[0].paths: expected at least one"),
-        ("static", [{"url": "/s", "paths": ["/a"]}, {"url": "/s/", "paths": ["/a"]}], "static[1].url: is there twice"),
+        ("static", [{"url": "/s", "paths": ["/a"]}, {"url": "/s/", "paths": ["/a"]}], "static[1].url: used twice"),
         ("static", [{"url": "/", "paths": ["/a"]}], "static[0].url: / belongs to the upstream"),
         ("static", [{"url": "/s", "paths": ["/a"], "symlinks": "no"}], "static[0].symlinks: expected one of follow"),
         (
             "static",
             [{"url": "/s", "paths": ["/a/b"], "symlinks_from": "/a"}],
-            "static[0].symlinks_from: goes with symlinks owner or none",
+            "static[0].symlinks_from: only allowed with symlinks: owner or none",
         ),
         *(
             (
@@ -84,7 +84,7 @@ def test_all_mistakes_come_in_one_message_with_their_paths() -> None:
         ),
         ("tls", {"mode": "file"}, "tls.mode: expected one of self_signed, files, none, did you mean files?"),
         ("tls", {"mode": "files", "certificate": "/a"}, "tls.key: missing"),
-        ("tls", {"certificate": "/a"}, "tls.certificate: goes with mode files"),
+        ("tls", {"certificate": "/a"}, "tls.certificate: only allowed with mode: files"),
         ("headers", {"X-A": ["b"]}, "headers: expected a string for X-A"),
         ("headers", {"X A": "b"}, "headers: expected names of headers"),
         ("headers", {"X-A": "b\nc"}, "headers: expected one line for X-A"),
@@ -97,22 +97,22 @@ def test_all_mistakes_come_in_one_message_with_their_paths() -> None:
     ],
 )
 def test_what_is_refused(key: str, value: Any, expected: str) -> None:
-    (mistake,) = mistakes(SITE | {key: value})
-    assert mistake.startswith(f"nginx_sites[0].{key}")
-    assert expected in mistake
+    (error,) = errors(SITE | {key: value})
+    assert error.startswith(f"nginx_sites[0].{key}")
+    assert expected in error
 
 
 def test_what_sites_must_not_share() -> None:
-    assert mistakes(SITE, SITE | {"server_names": ["b.example.org"]}) == [
-        "nginx_sites[1].name: used by nginx_sites[0] (shop) too"
+    assert errors(SITE, SITE | {"server_names": ["b.example.org"]}) == [
+        "nginx_sites[1].name: already used by nginx_sites[0] (shop)"
     ]
-    assert mistakes(SITE, SITE | {"name": "b", "server_names": ["Shop.example.org"]}) == [
-        "nginx_sites[1].server_names[0]: used by nginx_sites[0] (shop) too"
+    assert errors(SITE, SITE | {"name": "b", "server_names": ["Shop.example.org"]}) == [
+        "nginx_sites[1].server_names[0]: already used by nginx_sites[0] (shop)"
     ]
-    assert mistakes(SITE | {"name": "a.b"}, SITE | {"name": "a-b", "server_names": ["b.example.org"]}) == [
-        "nginx_sites[1].name: used by nginx_sites[0] (a.b) too"
+    assert errors(SITE | {"name": "a.b"}, SITE | {"name": "a-b", "server_names": ["b.example.org"]}) == [
+        "nginx_sites[1].name: already used by nginx_sites[0] (a.b)"
     ]
-    assert mistakes(SITE | {"default": True}, {"name": "b", "upstream": "localhost:1"}) == [
+    assert errors(SITE | {"default": True}, {"name": "b", "upstream": "localhost:1"}) == [
         "nginx_sites[1] (b): is a default server, as nginx_sites[0] (shop) is; give one of them server_names"
     ]
 
@@ -123,8 +123,8 @@ def test_an_absent_site_needs_nothing_and_takes_nothing() -> None:
 
 
 def test_a_site_must_serve_something() -> None:
-    (mistake,) = mistakes({"name": "empty", "server_names": ["a.example.org"]})
-    assert mistake.startswith("nginx_sites[0].upstream: missing")
+    (error,) = errors({"name": "empty", "server_names": ["a.example.org"]})
+    assert error.startswith("nginx_sites[0].upstream: missing")
 
 
 @pytest.mark.parametrize("value", ["unix:/run/a.sock", "10.0.0.1:80 weight=2 backup", "[::1]:8000", "app.internal:80"])

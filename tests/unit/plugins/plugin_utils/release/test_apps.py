@@ -25,7 +25,7 @@ def test_secrets_are_taken_out() -> None:
     assert app["python"]["find_links"] == "/wheels"
 
 
-def test_mistakes_fail_without_values() -> None:
+def test_errors_fail_without_values() -> None:
     with pytest.raises(AnsibleActionFail, match=r"app\.secrets: expected a dictionary") as caught:
         public_app({**SHOP, "secrets": [SECRET]})
     assert SECRET not in str(caught.value)

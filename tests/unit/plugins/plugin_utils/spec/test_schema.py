@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checking options: every kind of mistake, its words, and that no value is ever shown."""
+"""Checking options: every kind of error, its words, and that no value is ever shown."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
     Field,
-    MistakesError,
     Schema,
+    ValidationError,
     check,
     check_list,
     nearest,
@@ -94,7 +94,7 @@ MISTAKES = [
     ({"name": "a", "env": {"A": [SECRET]}}, ["x.env.A: expected a string, a number or a boolean, got a list"]),
     ({"name": "a", "path": SECRET}, ["x.path: must be absolute"]),
     ({"name": "a", "listen": []}, ["x.listen: missing"]),
-    # A rule is left out where it would read a mistake; the others still speak.
+    # A rule is left out where it would read an error; the others still speak.
     ({"name": 5, "listen": []}, ["x.name: expected a string matching [a-z]+, got a whole number", "x.listen: missing"]),
     *(
         ({"name": "a", "path": f"/{SECRET}{end}User=root"}, ["x.path: expected one line, got a line break"])
@@ -102,7 +102,7 @@ MISTAKES = [
     ),
     (
         {"name": "a", "path": f"/{SECRET}\n"},
-        ["x.path: expected one line, got a line break at its end (in YAML, >- and |- leave it out)"],
+        ["x.path: expected one line, got a line break at the end (in YAML, use >- or |-)"],
     ),
     *(
         ({"name": "a", "path": f"/{SECRET}{character}"}, ["x.path: expected text without control characters"])
@@ -116,7 +116,7 @@ MISTAKES = [
     (
         {"name": "a", "extra": {"b": [1, {"c": (2, f"{SECRET}\r3")}], "d\n": 4}},
         [
-            "x.extra.'d\\n': expected one line, got a line break at its end (in YAML, >- and |- leave it out)",
+            "x.extra.'d\\n': expected one line, got a line break at the end (in YAML, use >- or |-)",
             "x.extra.b[1].c[1]: expected one line, got a line break",
         ],
     ),
@@ -128,16 +128,16 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("given", "mistakes"), MISTAKES)
-def test_mistakes(given: Any, mistakes: list[str]) -> None:
+@pytest.mark.parametrize(("given", "errors"), MISTAKES)
+def test_errors(given: Any, errors: list[str]) -> None:
     found = check(SITE, given, "x")[1]
-    assert found == mistakes
+    assert found == errors
     assert SECRET not in "".join(found)
 
 
 def test_defaults_are_filled_in_and_are_nobodys_to_change() -> None:
-    checked, mistakes = check(SITE, {"name": "a"}, "x")
-    assert (checked, mistakes) == ({"name": "a", **DEFAULTS}, [])
+    checked, errors = check(SITE, {"name": "a"}, "x")
+    assert (checked, errors) == ({"name": "a", **DEFAULTS}, [])
     checked["listen"].append(443)
     checked["env"]["A"] = 1
     assert check(SITE, {"name": "a"}, "x")[0] == {"name": "a", **DEFAULTS}
@@ -145,8 +145,8 @@ def test_defaults_are_filled_in_and_are_nobodys_to_change() -> None:
 
 def test_lines_where_they_are_wanted_and_all_characters_of_one_line() -> None:
     given = {"script": "a\n\tb\r\n", "settings": {"a": ["b\nc"]}, "path": "/gr\u00fc\u00dfe\t% \\ \u200d \U0001f600"}
-    checked, mistakes = check(SITE, {"name": "a", **given}, "x")
-    assert (checked, mistakes) == ({"name": "a", **DEFAULTS, **given}, [])
+    checked, errors = check(SITE, {"name": "a", **given}, "x")
+    assert (checked, errors) == ({"name": "a", **DEFAULTS, **given}, [])
 
 
 def test_what_two_rules_find_is_said_once() -> None:
@@ -155,8 +155,8 @@ def test_what_two_rules_find_is_said_once() -> None:
 
 def test_what_is_given_wins_and_the_rest_is_default() -> None:
     given = {"name": "a", "listen": (1, 2), "size": 3, "tls": {"key": "k"}, "env": {"A": False}, "extra": {"b": [1]}}
-    checked, mistakes = check(SITE, given, "x")
-    assert mistakes == []
+    checked, errors = check(SITE, given, "x")
+    assert errors == []
     assert checked == {**DEFAULTS, **given, "listen": [1, 2], "tls": {"key": "k", "days": 90}}
 
 
@@ -215,9 +215,9 @@ def test_a_list_is_checked_item_by_item_and_then_between_them() -> None:
         assert check_list(SITE, wrong, "sites", "places", between) == ([], ["sites: expected a list of places"])
 
 
-def test_an_error_lists_every_mistake() -> None:
-    class ThingsError(MistakesError):
+def test_the_message_lists_every_error() -> None:
+    class ThingsError(ValidationError):
         where = "the things"
 
-    assert str(ThingsError(["a: b"])) == "1 mistake in the things, nothing was touched:\n  - a: b"
-    assert str(ThingsError(["a: b", "c: d"])) == "2 mistakes in the things, nothing was touched:\n  - a: b\n  - c: d"
+    assert str(ThingsError(["a: b"])) == "1 error in the things, nothing was changed:\n  - a: b"
+    assert str(ThingsError(["a: b", "c: d"])) == "2 errors in the things, nothing was changed:\n  - a: b\n  - c: d"

@@ -21,12 +21,12 @@ KINDS = "path, git, archive, package, image"
 NAMED = "flask_apps[0].name: expected a string matching [a-z][a-z0-9-]{0,30}"
 
 
-def mistakes(*apps: Any) -> list[str]:
+def errors(*apps: Any) -> list[str]:
     with pytest.raises(SpecError) as caught:
         resolve(list(apps))
     assert SECRET not in str(caught.value)
-    assert all(mistake in str(caught.value) for mistake in caught.value.mistakes)
-    return [mistake.removeprefix("flask_apps[0].") for mistake in caught.value.mistakes]
+    assert all(error in str(caught.value) for error in caught.value.errors)
+    return [error.removeprefix("flask_apps[0].") for error in caught.value.errors]
 
 
 ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
@@ -36,11 +36,11 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"source": "."}, "source: expected a dictionary, got a string"),
     ({"source": {}}, f"source: expected exactly one of {KINDS}, got none"),
     ({"source": {"path": ".", "git": SECRET}}, f"source: expected exactly one of {KINDS}, got path and git"),
-    ({"source": {"path": ".", "version": "1"}}, "source.version: goes with git"),
-    ({"source": {"path": ".", "checksum": "sha256:" + "0" * 64}}, "source.checksum: goes with archive"),
+    ({"source": {"path": ".", "version": "1"}}, "source.version: only allowed with git"),
+    ({"source": {"path": ".", "checksum": "sha256:" + "0" * 64}}, "source.checksum: only allowed with archive"),
     (
         {"source": {"archive": "https://e.org/a.tar"}},
-        "source.checksum: missing, expected sha256:... because the archive is fetched from a URL",
+        "source.checksum: missing, expected sha256:... because the archive is downloaded",
     ),
     (
         {"source": {"archive": "a.tar", "checksum": SECRET}},
@@ -48,15 +48,18 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"source": {"image": "shop:1"}},
-        "server: expected container because source.image is given, got gunicorn",
+        "server: expected container because source.image is set, got gunicorn",
     ),
     *(
-        ({"source": {"path": ".", "subdir": path}}, "source.subdir: expected a path below the app's directory")
+        (
+            {"source": {"path": ".", "subdir": path}},
+            "source.subdir: expected a relative path inside the app's directory",
+        )
         for path in ("/etc", "..", "a/../../b", ".", "./")
     ),
     *(({"name": name}, NAMED.partition(".")[2]) for name in ("Shop", "1shop", "a_b", "a" * 32, "a.b", "", "shop\n")),
-    ({"name": "all"}, "name: stands for all apps in '-e app=all', choose another"),
-    ({"name": "nginx"}, "name: is the name of a user or service of the system, choose another"),
+    ({"name": "all"}, "name: is reserved, '-e app=all' means all apps; choose another name"),
+    ({"name": "nginx"}, "name: is the name of a system user or service, choose another name"),
     ({"wsgi": None}, "wsgi: missing, expected module:callable or a factory call such as shop:create_app()"),
     ({"wsgi": "shop.py"}, r"wsgi: expected a string matching [A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?"),
     (
@@ -69,13 +72,13 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"gunicorn": {"post_fork": "f"}}, "gunicorn.post_fork: a Python function, which YAML cannot express"),
     ({"gunicorn": {"graceful_timeout": "9"}}, "gunicorn.graceful_timeout: expected a whole number of seconds"),
     ({"server": "container", "limits": {"Nice": 5}}, "limits.Nice: a container has no such limit, use CPUWeight"),
-    ({"limits": {"MemryMax": 1}}, "limits.MemryMax: not a resource limit of systemd, did you mean MemoryMax?"),
+    ({"limits": {"MemryMax": 1}}, "limits.MemryMax: unknown resource limit, did you mean MemoryMax?"),
     ({"unit": {"User": "root"}}, f"unit.User: cannot be set here, {RESERVED_DIRECTIVES['User']}"),
     ({"unit": {"nice value": 1}}, "unit.nice value: expected a name matching [A-Z][A-Za-z]+"),
     ({"tls": {"mode": "acme"}}, "tls.mode: acme is not available in this version, use self_signed, files or none"),
     ({"tls": {"mode": "files", "key": "/k"}}, "tls.certificate: missing, expected a path on the host"),
-    ({"tls": {"key": "/k"}}, "tls.key: goes with mode files"),
-    ({"env": {"A": 1}, "secrets": {"A": SECRET}}, "secrets.A: is in env too"),
+    ({"tls": {"key": "/k"}}, "tls.key: only allowed with mode: files"),
+    ({"env": {"A": 1}, "secrets": {"A": SECRET}}, "secrets.A: is also set in env, remove one of them"),
     ({"secrets": {"A-B": SECRET}}, "secrets.A-B: expected a name matching [A-Za-z_][A-Za-z0-9_]*"),
     ({"secrets": {"A": {"B": SECRET}}}, "secrets.A: expected a string, a number or a boolean, got a dictionary"),
     ({"secrets": {"A": SECRET + "\0"}}, "secrets.A: expected text without a NUL character"),
@@ -111,7 +114,7 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         for path in ("two words", "$document_root", "a;b", "a\\b", "a{b}", 'a"b')
     ),
     ({"static": [{"url": "/", "path": "s"}]}, "static[0].url: / belongs to the upstream, expected a path below it"),
-    ({"static": [{"url": u, "path": "s"} for u in ("/s", "/s/")]}, "static[1].url: is there twice"),
+    ({"static": [{"url": u, "path": "s"} for u in ("/s", "/s/")]}, "static[1].url: used twice"),
     # What is served of a shared path below one has no place of its own in the inventory.
     (
         {"static": [{"url": "/m", "path": "m"}, {"url": "/x", "path": "my x"}], "shared_paths": ["m/up"]},
@@ -147,12 +150,12 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     *(
         (
             {key: {"MemoryMax": value}},
-            f"{key}.MemoryMax: expected no backslash at its end: systemd would take the next line",
+            f"{key}.MemoryMax: expected no backslash at the end: systemd would join the next line",
         )
         for key in ("limits", "unit")
         for value in ("1G\\", "\\", "1G\\ ")
     ),
-    ({"unit": {"BindPaths": ["/a\\"]}}, "unit.BindPaths[0]: expected no backslash at its end"),
+    ({"unit": {"BindPaths": ["/a\\"]}}, "unit.BindPaths[0]: expected no backslash at the end"),
     ({"unit": {"BindPaths": [["/a"]]}}, "unit.BindPaths[0]: expected a string, a number or a boolean, got a list"),
     ({"container": {"label": ["a", "b\nc"]}}, "container.label[1]: expected one line, got a line break"),
     ({"container": {"label": [{"a": 1}]}}, "container.label: expected a text, a number, true or false, or a list"),
@@ -166,10 +169,10 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"secrets": {"A": SECRET + "\ud800"}}, "secrets.A: expected text that can be written in UTF-8"),
     ({"wsgi": "shop:create_app('a\rb')"}, "wsgi: expected one line, got a line break"),
     ({"release_commands": ["a\0b"]}, "release_commands[0]: expected text without a NUL character"),
-    ({"shared_paths": ["../up"]}, "shared_paths[0]: expected a path below the app's directory"),
+    ({"shared_paths": ["../up"]}, "shared_paths[0]: expected a relative path inside the app's directory"),
     ({"static": [{"url": "/s"}]}, "static[0].path: missing, expected a string"),
     ({"static": [{"url": "s", "path": "s"}]}, "static[0].url: expected a string matching"),
-    ({"static": [{"url": "/s", "path": "/s"}]}, "static[0].path: expected a path below the app's directory"),
+    ({"static": [{"url": "/s", "path": "/s"}]}, "static[0].path: expected a relative path inside the app's directory"),
     ({"workers": "many"}, "workers: expected a whole number or auto from 1 to 512"),
     ({"threads": 0}, "threads: expected a whole number or auto from 1 to 512"),
     ({"health": {"path": "healthz"}}, r"health.path: expected a string matching /\S*"),
@@ -188,47 +191,52 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "mistake"), ONE_MISTAKE)
-def test_each_rule(change: dict[str, Any], mistake: str) -> None:
-    found = mistakes({**SHOP, **change})
+@pytest.mark.parametrize(("change", "error"), ONE_MISTAKE)
+def test_each_rule(change: dict[str, Any], error: str) -> None:
+    found = errors({**SHOP, **change})
     assert len(found) == 1
-    assert found[0].startswith(mistake)
+    assert found[0].startswith(error)
 
 
-def test_all_mistakes_of_all_apps_are_in_one_message() -> None:
+def test_all_errors_of_all_apps_are_in_one_message() -> None:
     first = {**SHOP, "nmae": 1, "source": {"path": ".", "git": SECRET}, "gunicorn": {"bind": SECRET}, "workers": -1}
     second = {**SHOP, "name": SECRET.upper(), "env": []}
-    assert mistakes(first, second) == [
+    assert errors(first, second) == [
         "nmae: unknown key, did you mean name?",
         "workers: expected a whole number or auto from 1 to 512",
         f"source: expected exactly one of {KINDS}, got path and git",
         "gunicorn.bind: cannot be set here, the socket belongs to the release: nginx and the health proof find it there",
         "flask_apps[1].name: expected a string matching [a-z][a-z0-9-]{0,30}",
         "flask_apps[1].env: expected a dictionary, got a list",
-        "flask_apps[1].domains[0]: used by flask_apps[0] too",
+        "flask_apps[1].domains[0]: already used by flask_apps[0]",
     ]
 
 
 @pytest.mark.parametrize(
-    ("change", "mistake"),
+    ("change", "error"),
     [
-        ({"domains": ["b.example"]}, "flask_apps[1].name: used by flask_apps[0] too"),
-        ({"name": "b", "domains": ["c.example", "A.example"]}, "flask_apps[1].domains[1]: used by flask_apps[0] too"),
+        ({"domains": ["b.example"]}, "flask_apps[1].name: already used by flask_apps[0]"),
+        (
+            {"name": "b", "domains": ["c.example", "A.example"]},
+            "flask_apps[1].domains[1]: already used by flask_apps[0]",
+        ),
     ],
 )
-def test_two_apps_that_collide(change: dict[str, Any], mistake: str) -> None:
-    assert mistakes(SHOP, {**SHOP, **change}) == [mistake]
+def test_two_apps_that_collide(change: dict[str, Any], error: str) -> None:
+    assert errors(SHOP, {**SHOP, **change}) == [error]
 
 
 def test_one_default_vhost() -> None:
     apps = [{**SHOP, "name": name, "domains": []} for name in ("a", "b")]
-    assert mistakes(*apps) == ["flask_apps[1].domains: missing, flask_apps[0] is the default vhost already"]
+    assert errors(*apps) == [
+        "flask_apps[1].domains: missing, but flask_apps[0] has none either, and a host has one default vhost"
+    ]
 
 
 @pytest.mark.parametrize("apps", [{"name": "shop"}, "shop", None])
 def test_no_list(apps: Any) -> None:
     with pytest.raises(
-        SpecError, match=r"1 mistake in the inventory, nothing was touched:\n  - flask_apps: expected a list"
+        SpecError, match=r"1 error in the inventory, nothing was changed:\n  - flask_apps: expected a list"
     ):
         resolve(apps)
 
@@ -239,7 +247,7 @@ def test_one_app_says_its_own_path() -> None:
 
 
 def test_every_reserved_name_is_refused() -> None:
-    assert {name for name in RESERVED_NAMES if mistakes({**SHOP, "name": name})} == RESERVED_NAMES
+    assert {name for name in RESERVED_NAMES if errors({**SHOP, "name": name})} == RESERVED_NAMES
 
 
 def test_defaults() -> None:
@@ -333,7 +341,7 @@ def test_no_text_has_a_line_break_that_is_not_said_to_have_some(character: str) 
     for path, put in places.items():
         found = check(SCHEMA, {**SHOP, **put(f"a{character}b")}, "x")[1]
         if character != "\0" and path in LINES:
-            assert not [mistake for mistake in found if "line" in mistake or "control" in mistake], path
+            assert not [error for error in found if "line" in error or "control" in error], path
         else:
             assert found, path
             assert character not in "".join(found), path
