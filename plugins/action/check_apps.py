@@ -8,9 +8,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import plain
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import strip_tags
 from ansible_collections.flaskops.server.plugins.plugin_utils.run import choice
-from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import core_mistake, refuse_unknown
+from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import check_core, refuse_unknown
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
 
@@ -32,15 +32,15 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         # The first task of every playbook: it fails without an exception, of which an old core would speak first.
-        if wrong := core_mistake():
+        if wrong := check_core():
             return {**result, "failed": True, "msg": wrong}
         refuse_unknown(self._task.args, tuple(OPTIONS), "check_apps")
         _, arguments = self.validate_argument_spec(OPTIONS)
         try:
-            apps = resolve(plain(arguments["apps"]), arguments["path"])
+            apps = resolve(strip_tags(arguments["apps"]), arguments["path"])
             if arguments["fleet"]:
                 fleet = choice.Fleet(task_vars or {}, [app["name"] for app in apps])
-                chosen = choice.choose(fleet, plain(arguments["only"]), arguments["single"])
+                chosen = choice.choose(fleet, strip_tags(arguments["only"]), arguments["single"])
                 apps = [app for app in apps if app["name"] in chosen]
                 if arguments["only"] is not None and "app" not in load_extra_vars(self._loader):
                     # A variable of that name in an inventory can mean something else.

@@ -14,12 +14,13 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DEPLOY, FIX
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.module import ARGUMENTS
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.urls import masked
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
-from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import split_secrets
 from ansible_collections.flaskops.server.plugins.plugin_utils.release.templates import (
     HELPERS,
     ROLES,
@@ -39,7 +40,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import r
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image import refuse_names_of_others
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image import refuse_foreign_names
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import nearest
 
 #: What a task can say; the module's other options are filled in here.
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
             _refuse_unknown_state(self._task.args["state"])
         _, arguments = self.validate_argument_spec(OPTIONS)
         step = Step(arguments["state"])
-        app, sensitive = public_app(find_app(self._task.args["app"], lambda: self._apps(variables)))
+        app, sensitive = split_secrets(find_app(self._task.args["app"], lambda: self._apps(variables)))
         result["app"] = app["name"]
         register = arguments["registered"]
         if not _has_work(step, app, register, variables):
@@ -101,8 +102,8 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         server = SERVERS[app["server"]]
         context: dict[str, Any] = {
-            "by": run.who(),
-            "run": run.this_run(),
+            "by": run.name_user(),
+            "run": run.identify_run(),
             "host": variables.get("inventory_hostname", ""),
             "drain_seconds": server.drain_seconds(app[app["server"]]),
             "runtime": server.runtime,
@@ -123,9 +124,9 @@ class ActionModule(ActionBase):
             if is_made and not arguments["release"]:
                 artifact = self._artifact(app, variables)
                 files = self._files(app, variables)
-                parts = identity.components(app, sensitive, artifact.sha256, files, list(server.packages))
+                parts = identity.compute_components(app, sensitive, artifact.sha256, files, list(server.packages))
                 context.update(
-                    release=identity.release_id(parts),
+                    release=identity.compute_id(parts),
                     components=parts,
                     files=files,
                     server_packages=list(server.packages),
@@ -241,9 +242,11 @@ class ActionModule(ActionBase):
             runs_images = SERVERS[name].runtime == "image"
             images = role_variables(self._templar, name, variables) if runs_images else None
             artifact = build(app["source"], CACHE, variables.get("inventory_dir") or os.getcwd(), images)
-            refuse_names_of_others(artifact, app["name"])
+            refuse_foreign_names(artifact, app["name"])
         except SourceError as error:
-            raise AnsibleActionFail(f"{app['name']}: {error}") from error
+            raise AnsibleActionFail(
+                f"{app['name']}: {error}\nNothing was deployed. Next: {FIX.format(again=DEPLOY)}."
+            ) from error
         if artifact.image:
             app["source"] = {"image": artifact.image}
         return artifact

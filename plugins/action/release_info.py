@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import split_secrets
 from ansible_collections.flaskops.server.plugins.plugin_utils.run.apps import find_app
 from ansible_collections.flaskops.server.plugins.plugin_utils.run.tasks import refuse_unknown, require_core
 
@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         refuse_unknown(self._task.args, tuple(OPTIONS), "release_info")
         _, options = self.validate_argument_spec(OPTIONS)
         named = find_app(self._task.args["app"], lambda: self._templar.template(variables.get("flask_apps", [])))
-        app, _sensitive = public_app(named)
+        app, _sensitive = split_secrets(named)
         found: dict[str, Any] = self._execute_module(
             "flaskops.server.release_info",
             {"app": app, "deploys": options["deploys"]},

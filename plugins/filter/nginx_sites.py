@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.from_apps import sites_of_apps
 from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import SitesError
-from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import plain
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import strip_tags
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
 
 DOCUMENTATION = r"""
@@ -55,7 +55,7 @@ def nginx_sites(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     :raises AnsibleFilterError: listing what is wrong with them.
     """
     try:
-        return sites_of_apps(resolve(plain(apps)))
+        return sites_of_apps(resolve(strip_tags(apps)))
     except (SpecError, SitesError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -195,10 +195,11 @@ def test_modules_take_what_they_document(name: str, monkeypatch: pytest.MonkeyPa
     options = module_documentation(name)["DOCUMENTATION"]["options"]
     keys = ("type", "default", "choices", "required", "elements")
     # With an underscore: between the action plugin and the module.
-    public = {option: facts for option, facts in caught.value.args[0].items() if not option.startswith("_")}
-    assert {option: {key: facts.get(key) for key in keys} for option, facts in public.items()} == (
-        {option: {key: facts.get(key) for key in keys} for option, facts in options.items()}
+    spec, documented = (
+        {name: {key: option.get(key) for key in keys} for name, option in several.items() if not name.startswith("_")}
+        for several in (caught.value.args[0], options)
     )
+    assert spec == documented
 
 
 def fields(of: Mapping[str, Field], path: str = "") -> Iterator[tuple[str, Field]]:

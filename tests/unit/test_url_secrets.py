@@ -23,7 +23,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base impo
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.installer import VirtualenvError
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.interpreter import Interpreter, interpreter
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
-from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import split_secrets
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import SpecError, resolve
@@ -70,7 +70,7 @@ def loaded(path: str) -> Any:
 
 @pytest.mark.parametrize("server", ["gunicorn", "uwsgi", "mod_wsgi", "container"])
 def test_what_is_sent_in_the_clear_and_the_rendered_files(server: str) -> None:
-    app, hidden = public_app({**APP, "server": server})
+    app, hidden = split_secrets({**APP, "server": server})
     assert hidden["python"] == {"index_url": INDEX, "find_links": LINKS}
     assert hides(app)
     action = object.__new__(ActionModule)
@@ -83,7 +83,7 @@ def test_what_is_sent_in_the_clear_and_the_rendered_files(server: str) -> None:
 def test_the_parts_and_the_id_do_not_change_with_credentials() -> None:
     changed = {"index_url": BARE["index_url"], "find_links": LINKS.replace(TOKEN, "another")}
     parts = [
-        identity.components(*public_app({**APP, "python": python}), "f" * 64, {}, ["gunicorn==1"])
+        identity.compute_components(*split_secrets({**APP, "python": python}), "f" * 64, {}, ["gunicorn==1"])
         for python in (APP["python"], changed, BARE)
     ]
     assert parts[0] == parts[1] == parts[2]
@@ -111,7 +111,7 @@ def test_what_an_installer_says(tmp_path: Path) -> None:
     (tmp_path / "tools/bin").mkdir(parents=True)
     (tmp_path / "tools/bin/uv").write_text(TELLS)
     (tmp_path / "tools/bin/uv").chmod(0o755)
-    app, hidden = public_app(APP)
+    app, hidden = split_secrets(APP)
     options = {**whole(app, hidden)["python"], "interpreter": "/usr/bin/python3"}
     with pytest.raises(VirtualenvError) as caught:
         virtualenv.ensure(
@@ -129,7 +129,7 @@ def test_what_an_installer_says(tmp_path: Path) -> None:
 
 
 def test_what_a_build_of_an_image_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app, hidden = public_app({**APP, "server": "container"})
+    app, hidden = split_secrets({**APP, "server": "container"})
     recipe = tmp_path / "Containerfile"
     recipe.write_text("FROM base\n")
     called: list[str] = []
@@ -230,5 +230,5 @@ def test_the_sources(source: dict[str, Any], place: str, tmp_path: Path) -> None
 
 def test_an_error_reaches_the_controller_without_credentials() -> None:
     with pytest.raises(AnsibleActionFail) as caught:
-        public_app({**APP, "python": {"index_url": [INDEX]}})
+        split_secrets({**APP, "python": {"index_url": [INDEX]}})
     assert hides(str(caught.value))

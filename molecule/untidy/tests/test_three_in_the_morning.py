@@ -72,11 +72,11 @@ def test_an_app_that_is_not_there_is_refused(pair: list[dict[str, Any]], playboo
 def test_an_inventory_without_apps_is_refused(playbook: str) -> None:
     run = deploying.playbook(playbook, apps=[], flask_app=[{"name": "ann"}])
     assert run.code == 2
-    assert "flask_apps is empty or not set. They have flask_app: is that what is meant?" in run.words
+    assert "flask_apps is empty or not set. They have flask_app: did you mean flask_apps?" in run.words
 
 
 def test_an_app_that_cannot_be_packed_leaves_nothing_of_the_others(pair: list[dict[str, Any]], tmp_path: Path) -> None:
-    """The first one is proved and waits when the second is refused, before its host hears of it."""
+    """The first one is verified and waits when the second is refused, before its host hears of it."""
     changed = app(tmp_path, "ann", "3")
     run = deploying.playbook("deploy", apps=[changed, {**pair[1], "source": {"git": str(tmp_path / "nowhere")}}])
     assert run.code == 2

@@ -93,7 +93,10 @@ def test_settings_pass_through(served: Served) -> None:
     [
         ({"harakirri": 3}, "flask_apps[0].uwsgi.harakirri: not an option of uWSGI, did you mean harakiri?"),
         ({"http-socket": ":80"}, "flask_apps[0].uwsgi.http-socket: cannot be set here"),
-        ({"daemonize": "/tmp/log"}, "flask_apps[0].uwsgi.daemonize: cannot be set here, systemd keeps the process"),
+        (
+            {"daemonize": "/tmp/log"},
+            "flask_apps[0].uwsgi.daemonize: cannot be set here, systemd supervises the process, which must stay in the foreground",
+        ),
         ({"worker-reload-mercy": "7s"}, "flask_apps[0].uwsgi.worker-reload-mercy: expected a whole number of seconds"),
     ],
 )

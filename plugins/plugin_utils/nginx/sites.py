@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The sites of nginx: their keys, what is refused, and what the templates are told."""
+"""The nginx sites of a host: their keys, their rules, and the variables of the templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.nginx.text import 
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
     Field,
     Schema,
-    ValidationError,
+    SchemaError,
     check_list,
     unwritable,
     used_twice,
@@ -43,15 +43,15 @@ def _each(check_one: Callable[[str], str | None]) -> Callable[[Any], str | None]
     return rule
 
 
-def _upstream(value: str) -> str | None:
+def _check_upstream(value: str) -> str | None:
     if re.fullmatch(_SERVER, value):
         return None
     hint = " (without a scheme)" if "://" in value else ""
     return f"expected unix:/PATH or HOST:PORT{hint}, optionally followed by nginx's parameters of a server"
 
 
-def _server_name(value: str) -> str | None:
-    """Host names, wildcards at either end, IP addresses, and ``~`` with a regular expression, as nginx takes them."""
+def _check_server_name(value: str) -> str | None:
+    """Return what is wrong with a host name, a wildcard at either end, an IP address, or ``~`` and a regular expression."""
     if value.startswith("~"):
         return (
             "expected a regular expression without quotes, spaces and line breaks"
@@ -69,7 +69,8 @@ def _server_name(value: str) -> str | None:
     return "expected a host name, *.NAME, an address, or ~ and a regular expression"
 
 
-def plain_path(value: str) -> str | None:
+def check_path(value: str) -> str | None:
+    """Return what is wrong with a path that is rendered without quotes."""
     if not value.startswith("/") or ".." in value.split("/"):
         return "expected an absolute path without .."
     return (
@@ -77,7 +78,7 @@ def plain_path(value: str) -> str | None:
     )
 
 
-def _scalars_or_null(value: Mapping[str, Any]) -> str | None:
+def _check_headers(value: Mapping[str, Any]) -> str | None:
     for key, item in value.items():
         if not re.fullmatch(r"[A-Za-z0-9-]+", str(key)):
             return "expected names of headers, made of letters, digits and hyphens"
@@ -89,7 +90,7 @@ def _scalars_or_null(value: Mapping[str, Any]) -> str | None:
 
 
 def check_directives(value: Any) -> str | None:
-    """Say what keeps a dict from being nginx directives: a name takes a scalar, a list (repeated), a dict (a block) or nothing."""
+    """Return what is wrong with nginx directives: a name takes a scalar, a list (repeats it), a dict (a block) or nothing."""
     if not isinstance(value, Mapping):
         return "expected a dictionary of nginx directives"
     for name, item in value.items():
@@ -121,13 +122,13 @@ NGINX_OPTIONS: dict[str, Field] = {
         "dict",
         "Response headers, in addition to `nginx_headers`. The app's own headers win. Null removes one.",
         default={},
-        rule=_scalars_or_null,
+        rule=_check_headers,
     ),
     "upstream_headers": Field(
         "dict",
         "Request headers to send to the app, in addition to `X-Forwarded-*` and the like. Null removes one.",
         default={},
-        rule=_scalars_or_null,
+        rule=_check_headers,
     ),
     "client_max_body_size": Field(
         "int|str",
@@ -191,12 +192,12 @@ SITE_FIELDS: dict[str, Field] = {
         "list",
         "Host names of the site; the first is the canonical one.",
         default=[],
-        items=Field("str", "A host.", rule=_server_name),
+        items=Field("str", "A host.", rule=_check_server_name),
     ),
     "upstream": Field(
         "str|list",
         "Address of the application, `unix:/PATH` or `HOST:PORT`, or a list of addresses.",
-        rule=_each(_upstream),
+        rule=_each(_check_upstream),
     ),
     "upstream_protocol": Field(
         "str", "Protocol that the application speaks.", default="http", choices=("http", "uwsgi")
@@ -216,7 +217,7 @@ SITE_FIELDS: dict[str, Field] = {
                     "list",
                     "Directories on the host. The first that has the file wins.",
                     required=True,
-                    items=Field("str", "A directory.", rule=plain_path),
+                    items=Field("str", "A directory.", rule=check_path),
                 ),
                 "expires": Field(
                     "str",
@@ -233,7 +234,7 @@ SITE_FIELDS: dict[str, Field] = {
                 "symlinks_from": Field(
                     "str",
                     "With `owner` and `none`: a directory above `paths`. Links on the way to it, and itself, are followed.",
-                    rule=plain_path,
+                    rule=check_path,
                 ),
             },
         ),
@@ -249,8 +250,8 @@ SITE_FIELDS: dict[str, Field] = {
                 default="self_signed",
                 choices=("self_signed", "files", "none"),
             ),
-            "certificate": Field("str", "Path of the certificate chain on the host.", rule=plain_path),
-            "key": Field("str", "Path of the private key on the host.", rule=plain_path),
+            "certificate": Field("str", "Path of the certificate chain on the host.", rule=check_path),
+            "key": Field("str", "Path of the private key on the host.", rule=check_path),
             "redirect": Field("bool", "Redirect HTTP to HTTPS.", default=True),
         },
     ),
@@ -258,7 +259,7 @@ SITE_FIELDS: dict[str, Field] = {
 }
 
 
-def _tls(site: Mapping[str, Any], path: str) -> list[str]:
+def _check_tls(site: Mapping[str, Any], path: str) -> list[str]:
     tls = site["tls"]
     if tls["mode"] == "files":
         return [
@@ -267,7 +268,7 @@ def _tls(site: Mapping[str, Any], path: str) -> list[str]:
     return [f"{path}.tls.{key}: only allowed with mode: files" for key in ("certificate", "key") if tls[key]]
 
 
-def _serves(site: Mapping[str, Any], path: str) -> list[str]:
+def _check_content(site: Mapping[str, Any], path: str) -> list[str]:
     if site["state"] == "absent":
         return []
     errors = []
@@ -285,56 +286,57 @@ def _serves(site: Mapping[str, Any], path: str) -> list[str]:
         if not entry["paths"]:
             errors.append(f"{path}.static[{index}].paths: expected at least one directory")
         if url in urls:
-            errors.append(f"{path}.static[{index}].url: used twice")
+            errors.append(f"{path}.static[{index}].url: used by an earlier entry too")
         if not url and site["upstream"]:
             errors.append(f"{path}.static[{index}].url: / belongs to the upstream, expected a path below it")
         if entry["symlinks_from"]:
-            errors += _links_from(entry, f"{path}.static[{index}]")
+            errors += _check_symlinks_from(entry, f"{path}.static[{index}]")
         urls.add(url)
     return errors
 
 
-def _links_from(entry: Mapping[str, Any], path: str) -> list[str]:
+def _check_symlinks_from(entry: Mapping[str, Any], path: str) -> list[str]:
     if entry["symlinks"] == "follow":
         return [f"{path}.symlinks_from: only allowed with symlinks: owner or none"]
-    # Of a path that is the directory itself, nginx looks at no link at all.
+    # If the path is the directory itself, nginx checks no links at all.
     start = entry["symlinks_from"].rstrip("/") + "/"
     return [
         f"{path}.paths[{index}]: expected a path below symlinks_from"
-        for index, one in enumerate(entry["paths"])
-        if not one.rstrip("/").startswith(start)
+        for index, directory in enumerate(entry["paths"])
+        if not directory.rstrip("/").startswith(start)
     ]
 
 
 SITE = Schema(
     SITE_FIELDS,
-    rules=(_tls, _serves),
+    rules=(_check_tls, _check_content),
     retired={"domains": "server_names", "proxy_pass": "upstream", "protocol": "upstream_protocol"},
 )
 
 
-class SitesError(ValidationError):
-    """The sites are wrong."""
+class SitesError(SchemaError):
+    """The sites have errors."""
 
     where = "the sites"
 
 
-def resolve_sites(given: Any, path: str = "nginx_sites") -> list[dict[str, Any]]:
-    """Check the sites and give the templates all they need.
+def resolve_sites(raw: Any, path: str = "nginx_sites") -> list[dict[str, Any]]:
+    """Check the sites and add everything that the templates need.
 
-    Beside the keys of a site with their defaults, each has ``slug`` (its name as part of a variable's name), ``file``
-    (below the configuration directory), ``default`` (decided), and, with HTTPS, ``certificate`` and ``key`` (as nginx is
-    told them) and for the self-signed ``certificate_names``. Each of ``static`` has ``disable_symlinks`` as nginx is told it.
+    A site gets the defaults of its keys, and: ``slug`` (its name as part of a variable's name), ``file`` (its path below
+    the configuration directory), ``default`` (true or false), with HTTPS ``certificate`` and ``key`` (paths for nginx), and
+    with a self-signed certificate ``certificate_names``. Each entry of ``static`` gets ``disable_symlinks``, the directive's
+    value.
 
     :raises SitesError: with all errors of all sites.
     """
-    sites, errors = check_list(SITE, given, path, "sites", _between)
+    sites, errors = check_list(SITE, raw, path, "sites", _find_conflicts)
     if errors:
         raise SitesError(errors)
     return [_complete(site) for site in sites]
 
 
-#: Headers that the role sets itself: a site that writes one in another case means the same one.
+#: Headers that the role sets: a site may write them in another case.
 _OWN_HEADERS = {
     name.lower(): name
     for name in """
@@ -346,6 +348,7 @@ _OWN_HEADERS = {
 
 
 def _complete(site: dict[str, Any]) -> dict[str, Any]:
+    """Add to a checked site what the templates need."""
     site["slug"] = slug(site["name"])
     site["file"] = f"{SITES}/{site['name']}.conf"
     site["default"] = _is_default(site)
@@ -367,7 +370,7 @@ def _complete(site: dict[str, Any]) -> dict[str, Any]:
 
 
 def _disable_symlinks(symlinks: str, start: str | None) -> str | None:
-    """Return the value of nginx's ``disable_symlinks``, None where all links are followed."""
+    """Return the value of nginx's ``disable_symlinks``; None if all links are followed."""
     if symlinks == "follow":
         return None
     value = {"owner": "if_not_owner", "none": "on"}[symlinks]
@@ -375,14 +378,14 @@ def _disable_symlinks(symlinks: str, start: str | None) -> str | None:
 
 
 def _is_default(site: Mapping[str, Any]) -> bool:
-    """A site is the default server where it says so, and where it names no host."""
+    """Whether a site is the default server: if it is set, or if the site has no host names."""
     return bool(site.get("default")) or (site.get("default") is None and site.get("server_names") == [])
 
 
-def _between(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
+def _find_conflicts(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
     errors = [
         f"{path}[{index}].{where}: already used by {path}[{first}] ({sites[first].get('name')})"
-        for index, where, first in used_twice(map(_uses, sites))
+        for index, where, first in used_twice(map(_list_uses, sites))
     ]
     defaults = [index for index, site in enumerate(sites) if site.get("state") == "present" and _is_default(site)]
     errors += [
@@ -393,7 +396,8 @@ def _between(sites: Sequence[Mapping[str, Any]], path: str) -> list[str]:
     return errors
 
 
-def _uses(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _list_uses(site: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what only one site may use."""
     if isinstance(site.get("name"), str):
         yield "name", "name", slug(site["name"])
     names = site.get("server_names")
@@ -408,9 +412,9 @@ def slug(name: str) -> str:
 
 
 def certificate_names(server_names: Sequence[str]) -> list[str]:
-    """Return what a certificate can say of nginx's server names: host names, leftmost wildcards, addresses.
+    """Return those of nginx's server names that a certificate can hold: host names, leftmost wildcards, addresses.
 
-    Empty where there is nothing to say: the host then puts its own name in.
+    If there are none, the host uses its own name.
     """
     names: list[str] = []
     for name in server_names:

@@ -11,10 +11,10 @@ from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.host.urls import without_credentials
 
-#: scrypt's cost (RFC 7914): 64 MiB and about 0.2 s a guess on one core.
+#: scrypt's cost (RFC 7914): 64 MiB and about 0.2 s for each guess on one core.
 SCRYPT_COST = {"n": 2**16, "r": 8, "p": 1, "maxmem": 2**27}
 
-#: Options of ``python`` that decide what is installed.
+#: Options of ``python`` that determine what is installed.
 PYTHON_KEYS = (
     "interpreter",
     "requirements",
@@ -31,23 +31,23 @@ PYTHON_KEYS = (
 ID_LENGTH = 12
 
 
-def components(
+def compute_components(
     app: Mapping[str, Any],
-    hidden: Mapping[str, Mapping[str, str]],
+    sensitive: Mapping[str, Mapping[str, str]],
     artifact: str,
     files: Mapping[str, str],
     server_packages: list[str],
 ) -> dict[str, str]:
-    """Return one digest for each part of a release, by the word a person would use for the part.
+    """Return one digest for each component of a release, by the name that messages use.
 
     :param app: the app's checked spec.
-    :param hidden: what was taken out of the spec: ``secrets`` (they enter through a slow keyed hash), and options of
-        ``python`` that carry a password.
+    :param sensitive: what was removed from the spec: ``secrets`` (they go through a slow keyed hash), and options of
+        ``python`` with credentials.
     :param artifact: the SHA-256 of the packed source, in hexadecimal.
     :param files: the rendered files (server configuration and units), by path.
     :param server_packages: the requirements that the server adds.
     """
-    options = {**app["python"], **hidden["python"]}
+    options = {**app["python"], **sensitive["python"]}
     python = {key: options[key] for key in PYTHON_KEYS}
     for key in ("index_url", "find_links"):
         python[key] = without_credentials(python[key] or "") or None
@@ -55,18 +55,18 @@ def components(
         "code": artifact,
         "python": _digest({"options": python, "server": server_packages}),
         "env": _digest(app["env"]),
-        "secrets": secrets_digest(app["name"], hidden["secrets"]),
+        "secrets": digest_secrets(app["name"], sensitive["secrets"]),
         "shared paths": _digest(sorted(app["shared_paths"])),
         "server": _digest({"files": files, "workers": app["workers"], "threads": app["threads"]}),
     }
 
 
-def release_id(parts: Mapping[str, str]) -> str:
+def compute_id(components: Mapping[str, str]) -> str:
     """Return the id of the release that has these components."""
-    return _digest(dict(parts))[:ID_LENGTH]
+    return _digest(dict(components))[:ID_LENGTH]
 
 
-def secrets_digest(name: str, secrets: Mapping[str, str]) -> str:
+def digest_secrets(name: str, secrets: Mapping[str, str]) -> str:
     """Return a digest from which the secrets cannot be guessed cheaply; keyed by the app's name, so that two apps
     with the same secrets have different ones."""
     if not secrets:

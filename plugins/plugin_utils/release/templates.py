@@ -17,19 +17,19 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 
 def render(templar: Any, template: Path, variables: Mapping[str, Any], search: Sequence[Path] = ()) -> str:
-    """Render a template as ansible.builtin.template does, but for indented blocks, whose indentation goes too.
+    """Render a template as ansible.builtin.template does, but without the indentation of blocks.
 
     :param templar: Ansible's own.
-    :param variables: all that the template sees.
+    :param variables: everything that the template sees.
     :param search: directories of templates for an ``include`` or ``import``, after the template's own and those above it.
-    :raises AnsibleError: with the template's error.
+    :raises AnsibleError: when the template fails.
     """
     above = [directory for directory in template.parents if "templates" in directory.parts]
     directories = [template.parent, *above, *search]
-    engine = templar.copy_with_new_env(
+    renderer = templar.copy_with_new_env(
         searchpath=[str(path) for path in directories], available_variables=dict(variables)
     )
-    rendered = engine.template(
+    rendered = renderer.template(
         # Not imported by name: an ansible-core that lacks it gets as far as being refused in words.
         ansible_template.trust_as_template(template.read_text(encoding="utf-8")),
         escape_backslashes=False,

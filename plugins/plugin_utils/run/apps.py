@@ -20,8 +20,8 @@ def find_app(app: Any, apps: Callable[[], Any]) -> Any:
     """
     if not isinstance(app, str):
         return app
-    found = apps()
-    listed = found if isinstance(found, (list, tuple)) else ()
+    existing = apps()
+    listed = existing if isinstance(existing, (list, tuple)) else ()
     named = {str(one["name"]): one for one in listed if isinstance(one, Mapping) and isinstance(one.get("name"), str)}
     if app not in named:
         known = ", ".join(named) or "none"
@@ -67,9 +67,9 @@ def summarize(
     :param nginx_follows: whether nginx is configured after this, so that no site leads to the app yet.
     """
     last = activated or verified
-    said = [str(last.get("msg") or verified.get("msg", "")).removeprefix(f"{name}: ")]
-    said += [verified["size"]] if verified.get("size") else []
+    lines = [str(last.get("msg") or verified.get("msg", "")).removeprefix(f"{name}: ")]
+    lines += [verified["size"]] if verified.get("size") else []
     notes = [*verified.get("notes", []), *activated.get("notes", [])]
     if last.get("reachable") is False and not nginx_follows:
         notes.append(NOT_REACHED)
-    return [f"{name}: {line}" for line in [*said, *dict.fromkeys(notes)]]
+    return [f"{name}: {line}" for line in [*lines, *dict.fromkeys(notes)]]

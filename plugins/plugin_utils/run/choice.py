@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which apps a playbook is about: ``-e app=NAME[,NAME]``, held against all hosts of the run."""
+"""Choose the apps of a run: ``-e app=NAME[,NAME]``, checked against all hosts of the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import A
 
 
 class ChoiceError(Exception):
-    """The run is about no app, or about an app that is not there; the message says what to type."""
+    """The run has no app, or names one that does not exist; the message says what to type."""
 
 
 class Fleet:
-    """The apps of this host and, asked only where it matters, those of all hosts of the play.
+    """The apps of this host and, computed only if needed, those of all hosts of the play.
 
     :param variables: the task's variables.
     :param here: the names of this host's apps.
@@ -33,17 +33,19 @@ class Fleet:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether --limit has left out hosts that have apps."""
+        """Whether --limit excludes hosts that have apps."""
         groups: Mapping[str, Sequence[str]] = self._variables.get("groups") or {}
         others = set(groups.get("all") or ()) - set(self.hosts)
-        return bool(self._variables.get("ansible_limit")) and any(self._of(host).get("flask_apps") for host in others)
+        return bool(self._variables.get("ansible_limit")) and any(
+            self._variables_for(host).get("flask_apps") for host in others
+        )
 
     @cached_property
     def names(self) -> list[str]:
         """The names of the apps of all hosts, each once."""
         found = dict.fromkeys(self.here)
         for host in self.hosts:
-            apps = self._of(host).get("flask_apps")
+            apps = self._variables_for(host).get("flask_apps")
             for app in apps if isinstance(apps, (list, tuple)) else ():
                 if isinstance(app, Mapping) and isinstance(app.get("name"), str):
                     found[str(app["name"])] = None
@@ -51,30 +53,30 @@ class Fleet:
 
     @property
     def misspelt(self) -> str | None:
-        """The variable that somebody may have meant to be ``flask_apps``."""
-        variables = {name for host in self.hosts for name in self._of(host)}
+        """The variable that may be a misspelt ``flask_apps``."""
+        variables = {name for host in self.hosts for name in self._variables_for(host)}
         close = difflib.get_close_matches("flask_apps", variables - {"flask_apps"}, 1, 0.75)
         return close[0] if close else None
 
-    def _of(self, host: str) -> Mapping[str, Any]:
+    def _variables_for(self, host: str) -> Mapping[str, Any]:
         of_all: Mapping[str, Mapping[str, Any]] = self._variables.get("hostvars") or {}
         return of_all.get(host) or {}
 
 
 def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
-    """Return the names of the apps that the run is about.
+    """Return the names of the apps of the run.
 
-    :param only: names, as a list or with commas between them; None or nothing: every app.
-    :param single: whether an app has to be named where there are several.
-    :raises ChoiceError: where no host has an app, where one that is named is on none, or where one has to be named.
+    :param only: names, as a list or separated by commas; None or nothing: every app.
+    :param single: whether an app has to be named if there are several.
+    :raises ChoiceError: when no host has an app, when a named one is on no host, or when one has to be named.
     """
     if not fleet.here and not fleet.names:
         if fleet.is_elsewhere:
             return []
-        meant = f" They have {fleet.misspelt}: is that what is meant?" if fleet.misspelt else ""
+        hint = f" They have {fleet.misspelt}: did you mean flask_apps?" if fleet.misspelt else ""
         raise ChoiceError(
             f"No app is defined for any host of this run ({', '.join(fleet.hosts)}): flask_apps is empty or not set."
-            f"{meant} Nothing was touched."
+            f"{hint} Nothing was touched."
         )
     if only is None:
         if single and len(fleet.names) > 1:
@@ -86,21 +88,23 @@ def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
     listed = [only] if isinstance(only, str) else only
     if not isinstance(listed, (list, tuple)) or not all(isinstance(item, str) for item in listed):
         listed = []
-    wanted = [word.strip() for item in listed for word in item.split(",") if word.strip()]
-    if not wanted:
+    names = [word.strip() for item in listed for word in item.split(",") if word.strip()]
+    if not names:
         raise ChoiceError(
-            "app: expected the name of an app, several with commas between them, or all, got something else."
+            "app: expected the name of an app, several names separated by commas, or all."
             f" Apps here: {', '.join(fleet.names)}. Nothing was touched."
         )
-    if wanted == [ALL]:
+    if names == [ALL]:
         return fleet.here
-    if not set(wanted) <= set(fleet.here):
-        unknown = [name for name in wanted if name not in fleet.names]
+    if not set(names) <= set(fleet.here):
+        unknown = [name for name in names if name not in fleet.names]
         if unknown:
             hints = {name: difflib.get_close_matches(name, fleet.names, 1, 0.6) for name in unknown}
-            mistakes = ", ".join(name + (f" (did you mean {hint[0]}?)" if hint else "") for name, hint in hints.items())
+            listed_names = ", ".join(
+                name + (f" (did you mean {hint[0]}?)" if hint else "") for name, hint in hints.items()
+            )
             raise ChoiceError(
-                f"No host of this run has an app of that name: {mistakes}. Apps here: {', '.join(fleet.names)}. Nothing was"
+                f"No host of this run has an app of that name: {listed_names}. Apps here: {', '.join(fleet.names)}. Nothing was"
                 " touched."
             )
-    return wanted
+    return names

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who runs this playbook: what a host writes into its lock and its record."""
+"""Identify this run of a playbook: a host writes it into its lock and its record."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from typing import Any
 from ansible_collections.flaskops.server.plugins.module_utils.host.process import started
 
 
-def this_run() -> dict[str, Any]:
-    """Return what names the running ansible-playbook: the same in all of its worker processes."""
+def identify_run() -> dict[str, Any]:
+    """Return what identifies the running ansible-playbook; it is the same in all of its worker processes."""
     pid = os.getppid()
-    controller = _process_space()
+    controller = _identify_process_space()
     return {
-        "token": f"{controller}/{pid}/{_started(pid)}",
+        "token": f"{controller}/{pid}/{_read_start(pid)}",
         "controller": controller,
         "pid": pid,
-        "who": who(),
+        "who": name_user(),
     }
 
 
-def who() -> str:
+def name_user() -> str:
     """Return ``user@controller``."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def is_dead(holder: dict[str, Any]) -> bool:
-    """Say whether a run is known to have ended: only a run of this very machine can be asked."""
+    """Whether a run has certainly ended; unknown, and so false, for a run on another machine."""
     token = str(holder.get("token", ""))
     controller, _, rest = token.rpartition("/")[0].rpartition("/")[0], "", token
-    if controller != _process_space():
+    if controller != _identify_process_space():
         return False
     pid, started = rest.rsplit("/", 2)[1:]
-    return _started(int(pid)) != started
+    return _read_start(int(pid)) != started
 
 
-def _process_space() -> str:
-    """Return what tells this machine, in this boot, and this container on it, from all others."""
+def _identify_process_space() -> str:
+    """Return what identifies this machine, its current boot, and the container on it."""
     parts = [socket.gethostname()]
     for read in (
         lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
@@ -55,8 +55,8 @@ def _process_space() -> str:
     return "|".join(parts).replace("/", "-")
 
 
-def _started(pid: int) -> str:
-    """Return when a process started, or "gone"; where /proc does not tell, whether it is there at all."""
+def _read_start(pid: int) -> str:
+    """Return when a process started, or "gone"; without /proc, "there" for one that exists."""
     if Path("/proc/self/stat").exists():
         return started(pid) or "gone"
     try:

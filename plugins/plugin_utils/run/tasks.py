@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What every action plugin asks first: is this Ansible new enough, and does the task say only what it can say?"""
+"""What every action plugin checks first: that Ansible is new enough, and that the task has only known options."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import
 OLDEST_CORE = (2, 19)
 
 
-def core_mistake(version: str = core_version) -> str:
-    """Say which ansible-core is needed and how to get it, where this one is too old; nothing where it is not."""
-    found = tuple(int(part) for part in version.split(".")[:2])
-    if found >= OLDEST_CORE:
+def check_core(version: str = core_version) -> str:
+    """Return which ansible-core is needed and how to get it if this one is too old; otherwise an empty text."""
+    current = tuple(int(part) for part in version.split(".")[:2])
+    if current >= OLDEST_CORE:
         return ""
     oldest = ".".join(str(part) for part in OLDEST_CORE)
     return (
@@ -29,16 +29,16 @@ def core_mistake(version: str = core_version) -> str:
 
 
 def require_core(version: str = core_version) -> None:
-    """Refuse an ansible-core that is too old, in words: what fails there otherwise fails with a traceback.
+    """Refuse an ansible-core that is too old with a message instead of a traceback.
 
-    :raises AnsibleActionFail: with :func:`core_mistake`.
+    :raises AnsibleActionFail: with :func:`check_core`.
     """
-    if wrong := core_mistake(version):
+    if wrong := check_core(version):
         raise AnsibleActionFail(wrong)
 
 
 def refuse_unknown(arguments: Mapping[str, Any], known: Sequence[str], task: str) -> None:
-    """Refuse options of a task that its plugin does not know: one that is misspelt would be passed over.
+    """Refuse options of a task that its plugin does not know: a misspelt one would be ignored.
 
     :param task: the name of the plugin, for the message.
     :raises AnsibleActionFail: with every unknown option and the nearest known one.

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is known of the options with which Podman and Docker run a container, and those that a release runs with."""
+"""Containers: the options of Podman and Docker that an app may set, and those that a release runs with."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ SETTINGS = frozenset(
     """.split()
 )
 
-#: Options that belong to the release or to systemd, and what to write instead.
+#: Options that the release or systemd controls, with the reason or what to set instead.
 RESERVED: Mapping[str, str] = {
-    "attach": "systemd keeps the process and its output",
+    "attach": "systemd supervises the process and takes its output",
     "cgroup-parent": "the release has its own slice; use limits",
-    "cidfile": "the container is called by its release",
-    "detach": "systemd keeps the process and its output",
+    "cidfile": "the container is named after its release",
+    "detach": "systemd supervises the process and takes its output",
     "entrypoint": "the image's own is used",
     "env-file": "use env and secrets",
-    "interactive": "the secrets come on standard input",
-    "name": "the container is called by its release",
-    "privileged": "it would be the host; name what is needed in cap-add, device or volume",
-    "pull": "the image is fetched before its release is proved",
-    "restart": "systemd starts it again",
-    "rm": "a release's container ends with its instance",
+    "interactive": "standard input carries the secrets",
+    "name": "the container is named after its release",
+    "privileged": "it would control the whole host; list what the app needs in cap-add, device or volume",
+    "pull": "the image is pulled when its release is staged",
+    "restart": "systemd restarts it",
+    "rm": "the container is removed when the instance stops",
     "tty": "the output goes to the journal",
     "user": "the app's own user is used",
     "workdir": "the image's own is used",
 }
 
-#: How long what is in flight may take to finish. It is systemd that waits for it: what the engine is asked to remove
-#: after that goes at once.
+#: How long open requests may take to finish. systemd waits for that; what the container engine is told to remove
+#: afterwards ends at once.
 STOP_TIMEOUT = "stop-timeout"
 
-#: What a release runs with, where the inventory says nothing else.
+#: What a release runs with, unless the inventory sets something else.
 DEFAULTS: Mapping[str, Any] = {
     "read-only": True,
     "tmpfs": "/tmp",
     "cap-drop": "all",
     "security-opt": "no-new-privileges",
-    # As under the other servers: a database on this host is at localhost.
+    # As with the other servers, localhost is the host: a database there is reachable.
     "network": "host",
-    # The client that is attached writes to the journal.
+    # The attached client writes to the journal.
     "log-driver": "none",
 }
 
-#: Limits of systemd that are not a slice's, by the option that does the same.
+#: Limits of systemd that a slice cannot have, and the ulimit with the same effect.
 _ULIMITS = {f"Limit{name}": name.lower() for name in "CORE CPU DATA FSIZE MEMLOCK NOFILE NPROC RSS STACK".split()}
 
-#: What systemd multiplies a limit by 1024 for, each once more than the one before (systemd.exec(5)).
+#: Suffixes of limits: 1024 to the power of 1, 2, ... (systemd.exec(5)).
 _SUFFIXES = "KMGTPE"
 
 
@@ -73,9 +73,9 @@ def _check_value(_: str, value: Any) -> str | None:
 
 
 def _is_writable(value: Any) -> bool:
-    """Whether a value can be said on a command line: null leaves an option out."""
+    """Whether a value can be an argument on a command line; null removes the option."""
     values = value if isinstance(value, (list, tuple)) else [value]
-    return value is None or all(isinstance(one, (str, int, float)) for one in values)
+    return value is None or all(isinstance(item, (str, int, float)) for item in values)
 
 
 def options(app: Mapping[str, Any]) -> list[str]:
@@ -101,29 +101,29 @@ def options(app: Mapping[str, Any]) -> list[str]:
 
 
 def _ulimit(value: Any) -> str:
-    """Return a limit in the engines' words.
+    """Return a limit as container engines write it.
 
     >>> [_ulimit(value) for value in (65536, "1024:4K", "infinity")]
     ['65536', '1024:4096', '-1']
     """
-    said = []
+    limits = []
     for part in str(value).split(":"):
         number, suffix = part[:-1], part[-1:]
         if part == "infinity":
-            said.append("-1")
+            limits.append("-1")
         elif number.isdigit() and suffix in _SUFFIXES:
-            said.append(str(int(number) << 10 * (_SUFFIXES.index(suffix) + 1)))
+            limits.append(str(int(number) << 10 * (_SUFFIXES.index(suffix) + 1)))
         else:
-            said.append(part)
-    return ":".join(said)
+            limits.append(part)
+    return ":".join(limits)
 
 
-#: Limits of systemd that a container cannot have, and what to use instead.
+#: Limits of systemd that have no effect on a container, and what to use instead.
 NO_LIMITS: Mapping[str, str] = {"LimitAS": "MemoryMax", "Nice": "CPUWeight"}
 
 
 def slice_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the limits that systemd keeps for a slice (systemd.resource-control(5))."""
+    """Return the limits that apply to a slice (systemd.resource-control(5))."""
     return {name: value for name, value in limits.items() if name not in (*_ULIMITS, *NO_LIMITS, "OOMScoreAdjust")}
 
 
@@ -134,11 +134,11 @@ SERVER = Server(
         "Options of `podman run` or `docker run`, by their long names. They win over the collection's.",
         default={},
     ),
-    # An image that is built here runs the app under Gunicorn.
+    # An image that the collection builds runs the app under Gunicorn.
     packages=gunicorn.PACKAGES,
     runtime="image",
     settings=sorted(SETTINGS),
-    one_setting="an option of podman run and docker run",
+    setting_noun="an option of podman run and docker run",
     reserved=RESERVED,
     check_value=_check_value,
     graceful_setting=STOP_TIMEOUT,

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is known of Gunicorn's own settings, so that a misspelt one is refused before anything is touched."""
+"""Gunicorn: its settings are listed here, so that a misspelt one is refused before anything changes on a host."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ SETTINGS = frozenset(
     """.split()
 )
 
-#: Settings that belong to the release or to systemd, and what to write instead.
+#: Settings that the release or systemd controls, with the reason or what to set instead.
 RESERVED: Mapping[str, str] = {
-    "bind": "the socket belongs to the release: nginx and the health proof find it there",
-    "check_config": "it keeps Gunicorn from serving",
+    "bind": "the release controls the socket: nginx and the health check connect to it",
+    "check_config": "it stops Gunicorn from serving",
     "config": "the release has its own configuration file",
-    "daemon": "systemd keeps the process",
+    "daemon": "systemd supervises the process, which must stay in the foreground",
     "group": "the app's own group is used",
     "initgroups": "systemd sets the groups",
-    "paste": "the callable is given by wsgi",
-    "pidfile": "systemd knows the process",
-    "print_config": "it keeps Gunicorn from serving",
+    "paste": "set wsgi",
+    "pidfile": "systemd tracks the process without one",
+    "print_config": "it stops Gunicorn from serving",
     "pythonpath": "set PYTHONPATH in env",
-    "raw_paste_global_conf": "the callable is given by wsgi",
+    "raw_paste_global_conf": "set wsgi",
     "reload": "a release never changes; deploy a new one",
     "reload_engine": "a release never changes; deploy a new one",
     "reload_extra_files": "a release never changes; deploy a new one",
     "reuse_port": "a unix socket has no port",
-    "spew": "it prints every line that is executed, with its values",
+    "spew": "it logs every executed line with its values, secrets included",
     "user": "the app's own user is used",
     "wsgi_app": "set wsgi",
 }
@@ -63,20 +63,20 @@ HOOKS = frozenset(
     """.split()
 )
 
-#: Its arbiter ends with this when a worker could not start, and the worker has said why.
+#: Its arbiter exits with this when a worker could not start; the worker has logged why.
 NOISE = ("gunicorn.errors.HaltServer",)
 #: What it logs when it starts a worker, and when one has died.
 STARTS, DIES = "Booting worker", "exited with code 70"
 
 SERVER = Server(
     name="gunicorn",
-    # They are written as Python, which can say any text.
+    # They are rendered as Python source, which can express any text.
     options=Field(
         "dict", "Settings of Gunicorn, by Gunicorn's names. They win over the collection's.", default={}, multiline=True
     ),
     packages=PACKAGES,
     settings=sorted(SETTINGS),
-    one_setting="a setting of Gunicorn",
+    setting_noun="a setting of Gunicorn",
     reserved=RESERVED,
     hooks=HOOKS,
     graceful_setting="graceful_timeout",

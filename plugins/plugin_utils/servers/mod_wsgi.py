@@ -1,9 +1,8 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is known of mod_wsgi's and httpd's own settings, so that a misspelt one is refused before anything is touched.
+"""mod_wsgi: its settings are listed here, so that a misspelt one is refused before anything changes on a host.
 
-An option of WSGIDaemonProcess is in small letters (``request-timeout``), a directive of httpd has a capital one
-(``TimeOut``).
+Options of WSGIDaemonProcess are in lower case (``request-timeout``), directives of httpd in camel case (``TimeOut``).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ OPTIONS = frozenset(
 )
 
 #: Every directive that the release's httpd knows outside of sections; ``apache2 -L`` lists them, and the scenario
-#: mod_wsgi holds the two together.
+#: mod_wsgi compares the two.
 DIRECTIVES = frozenset(
     """
     AcceptFilter AcceptPathInfo AddDefaultCharset AllowEncodedSlashes AsyncRequestWorkerFactor CGIPassAuth CGIVar
@@ -45,23 +44,23 @@ DIRECTIVES = frozenset(
     """.split()
 )
 
-_RELEASE = "the release says which code runs, and in which Python"
-_SYSTEMD = "systemd keeps the process and says who it is"
-_JOURNAL = "the journal takes what the app and its server say"
-_SOCKET = "the socket belongs to the release: nginx and the health proof find it there"
-_DISK = "nothing is served from the disk: use static"
-_NGINX = "nginx does this: use nginx"
-_OLD = "an old name of another one"
-_SECTION = "it is of use only where a file includes others"
+_RELEASE = "the release controls which code and which Python run"
+_SYSTEMD = "systemd supervises the process and sets its user and directories"
+_JOURNAL = "the app and its server log to the journal"
+_SOCKET = "the release controls the socket: nginx and the health check connect to it"
+_DISK = "httpd serves no files; set static"
+_NGINX = "nginx does this; set nginx"
+_OLD = "it is the old name of another directive; use the new one"
+_SECTION = "it is useful only in a file that includes others"
 
-#: Settings that belong to the release or to systemd, and what to write instead.
+#: Settings that the release or systemd controls, with the reason or what to set instead.
 RESERVED: Mapping[str, str] = {
     # Options of WSGIDaemonProcess.
-    "chroot": "it takes root; the sandbox says what the app sees",
+    "chroot": "it needs root; systemd sandboxes the app",
     "group": "the app's own group is used",
     "home": _RELEASE,
-    "newrelic-config-file": "mod_wsgi 5 does nothing with it",
-    "newrelic-environment": "mod_wsgi 5 does nothing with it",
+    "newrelic-config-file": "it has no effect in mod_wsgi 5",
+    "newrelic-environment": "it has no effect in mod_wsgi 5",
     "processes": "set workers",
     "python-eggs": _RELEASE,
     "python-home": _RELEASE,
@@ -79,29 +78,29 @@ RESERVED: Mapping[str, str] = {
     **dict.fromkeys(("BufferedLogs", "CustomLog", "LogFormat", "LogIOTrackTTFB", "TransferLog"), _JOURNAL),
     **dict.fromkeys(("Listen", "ListenBacklog", "ListenCoresBucketsRatio", "ListenTCPDeferAccept"), _SOCKET),
     **dict.fromkeys(("ListenUnix", "Protocol", "WSGISocketPrefix", "WSGISocketRotation"), _SOCKET),
-    **dict.fromkeys(("KeepAlive", "KeepAliveTimeout", "MaxKeepAliveRequests"), "nginx keeps connections, not the app"),
+    **dict.fromkeys(
+        ("KeepAlive", "KeepAliveTimeout", "MaxKeepAliveRequests"), "nginx keeps connections open, not the app"
+    ),
     **dict.fromkeys(("HostnameLookups", "Protocols", "ProtocolsHonorOrder"), _NGINX),
     **dict.fromkeys(("NameVirtualHost", "ServerAlias", "ServerPath"), "set domains"),
     **dict.fromkeys(("DocumentRoot", "AccessFileName", "AllowOverride", "AllowOverrideList", "Options"), _DISK),
-    **dict.fromkeys(("Include", "IncludeOptional"), "a release holds all of its configuration"),
-    **dict.fromkeys(("LoadFile", "LoadModule"), "nginx or the app does what other modules of httpd would"),
+    **dict.fromkeys(("Include", "IncludeOptional"), "a release has all of its configuration in one place"),
+    **dict.fromkeys(("LoadFile", "LoadModule"), "no other modules are loaded; nginx or the app does their job"),
     **dict.fromkeys(("DefaultType", "MaxClients", "MaxRequestsPerChild", "Port"), _OLD),
     **dict.fromkeys(("Error", "UnDefine"), _SECTION),
-    **dict.fromkeys(("AuthMerging", "AuthzSendForbiddenOnFailure", "Require"), "nginx or the app says who may come in"),
-    **dict.fromkeys(("WSGIAccessScript", "WSGIAuthGroupScript", "WSGIAuthUserScript"), "the app says who may come in"),
-    "WSGIGroupAuthoritative": "the app says who may come in",
+    **dict.fromkeys(("AuthMerging", "AuthzSendForbiddenOnFailure", "Require"), "nginx or the app controls access"),
+    **dict.fromkeys(("WSGIAccessScript", "WSGIAuthGroupScript", "WSGIAuthUserScript"), "the app controls access"),
+    "WSGIGroupAuthoritative": "the app controls access",
     **dict.fromkeys(("ForceType", "SetHandler", "SetInputFilter", "SetOutputFilter"), "the app answers every request"),
     **dict.fromkeys(
         ("WSGIApplicationGroup", "WSGICallableObject", "WSGIDispatchScript", "WSGIHandlerScript"), "set wsgi"
     ),
     **dict.fromkeys(("WSGIImportScript", "WSGIScriptAlias", "WSGIScriptAliasMatch"), "set wsgi"),
-    **dict.fromkeys(
-        ("WSGIDaemonProcess", "WSGIProcessGroup", "WSGIRestrictProcess"), "write its options by their names"
-    ),
-    **dict.fromkeys(("WSGILazyInitialization", "WSGIRestrictEmbedded"), "the app runs in processes of its own"),
-    **dict.fromkeys(("WSGINewRelicConfigFile", "WSGINewRelicEnvironment"), "mod_wsgi 5 does nothing with it"),
+    **dict.fromkeys(("WSGIDaemonProcess", "WSGIProcessGroup", "WSGIRestrictProcess"), "set its options by their names"),
+    **dict.fromkeys(("WSGILazyInitialization", "WSGIRestrictEmbedded"), "the app runs in separate processes"),
+    **dict.fromkeys(("WSGINewRelicConfigFile", "WSGINewRelicEnvironment"), "it has no effect in mod_wsgi 5"),
     **dict.fromkeys(("WSGIPythonEggs", "WSGIPythonHome"), _RELEASE),
-    "WSGICaseSensitivity": "paths are what the disk says they are",
+    "WSGICaseSensitivity": "file systems on Linux are case-sensitive",
     "WSGIPythonPath": "set PYTHONPATH in env",
     "WSGIScriptReloading": "a release never changes; deploy a new one",
 }
@@ -109,7 +108,7 @@ RESERVED: Mapping[str, str] = {
 
 def _check_value(name: str, value: Any) -> str | None:
     if name in OPTIONS:
-        # It is written in double quotes.
+        # It is rendered in double quotes.
         if _is_number(value) or (_is_one_line(value) and '"' not in value):
             return None
         return "expected a number, or a text of one line without double quotes"
@@ -124,7 +123,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_one_line(value: Any) -> bool:
-    # A backslash at the end would take the next line with it.
+    # A backslash at the end would join the next line.
     return isinstance(value, str) and not unwritable(value) and not value.endswith("\\")
 
 
@@ -135,10 +134,10 @@ SERVER = Server(
     ),
     packages=("mod_wsgi==5.0.2",),
     settings=(*sorted(OPTIONS), *sorted(DIRECTIVES)),
-    one_setting="an option of WSGIDaemonProcess or a directive of httpd",
+    setting_noun="an option of WSGIDaemonProcess or a directive of httpd",
     reserved=RESERVED,
     check_value=_check_value,
     graceful_setting="GracefulShutdownTimeout",
     starts="resuming normal operations",
-    # That a worker has died is not always the last that httpd says.
+    # A message about a worker that died is not always among the last lines that httpd logs.
 )

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is known of uWSGI's own options, so that a misspelt one is refused before anything is touched."""
+"""uWSGI: its options are listed here, so that a misspelt one is refused before anything changes on a host."""
 
 from __future__ import annotations
 
@@ -132,16 +132,16 @@ SETTINGS = frozenset(
     """.split()
 )
 
-#: What to write instead of options that belong to the release or to systemd.
+#: Options that the release or systemd controls, by the reason or what to set instead.
 _RESERVED: Mapping[str, str] = {
-    "the socket belongs to the release: nginx and the health proof find it there, and two releases run side by side "
-    "while one is proved": """
+    "the release controls the socket: nginx and the health check connect to it, and two releases run side by side "
+    "during a deploy": """
         chmod chmod-socket chown-socket fastcgi-nph-socket fastcgi-socket fastrouter http http-socket http11-socket
         httprouter map-socket protocol puwsgi-socket raw-socket rawrouter reuse-port scgi-nph-socket scgi-socket
         shared-socket socket socket-protocol undeferred-shared-socket uwsgi-socket zerg zerg-pool zerg-server zergpool
     """,
     "every release has its own, /run/APP/RELEASE/stats.sock": "stats stats-server",
-    "the callable is given by wsgi": """
+    "set wsgi": """
         callable eval file module mount paste pecan pump py-programname py-program-name python-worker-override pyrun
         symcall vhost vhost-host web3 wsgi wsgi-file wsgi-lite worker-exec worker-exec2
     """,
@@ -154,15 +154,15 @@ _RESERVED: Mapping[str, str] = {
         fs-brutal-reload fs-reload py-auto-reload py-auto-reload-ignore py-autoreload python-auto-reload
         python-autoreload touch-chain-reload touch-reload touch-workers-reload
     """,
-    "systemd keeps the process": "daemonize daemonize2 emperor farm master-as-root master-fifo",
-    "systemd knows the process": "pidfile pidfile2 safe-pidfile safe-pidfile2",
+    "systemd supervises the process, which must stay in the foreground": "daemonize daemonize2 emperor farm master-as-root master-fifo",
+    "systemd tracks the process without one": "pidfile pidfile2 safe-pidfile safe-pidfile2",
     "the app's own user and group are used": "add-gid gid immediate-gid immediate-uid no-initgroups uid",
     "systemd sets it: UMask in unit": "umask",
-    "systemd encloses the process": "chroot jailed namespace namespace-net ns ns-net pivot-root pivot_root unshare unshare2",
-    "it drops what is in flight": "die-on-term no-threads-wait",
-    "an instance that ends is started again": "die-on-idle",
-    "the contract with systemd needs it": "exit-on-reload master need-app strict",
-    "it keeps uWSGI from serving": """
+    "systemd sandboxes the process": "chroot jailed namespace namespace-net ns ns-net pivot-root pivot_root unshare unshare2",
+    "it drops open requests": "die-on-term no-threads-wait",
+    "systemd would restart an instance that exits": "die-on-idle",
+    "the unit depends on it": "exit-on-reload master need-app strict",
+    "it stops uWSGI from serving": """
         binsh build-plugin cflags cgi-mode cheap command-mode dot-h dump-options exit extract get help no-server pause ping
         py pyshell pyshell-oneshot python reload resume show-config signal stop suspend test usage version
     """,
@@ -177,9 +177,9 @@ def _check_value(_: str, value: Any) -> str | None:
 
 
 def _is_writable(value: Any) -> bool:
-    """Whether a value can be said in uWSGI's configuration file."""
+    """Whether a value can be written in uWSGI's configuration file."""
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(one, (str, int, float)) and not unwritable(str(one)) for one in values)
+    return all(isinstance(item, (str, int, float)) and not unwritable(str(item)) for item in values)
 
 
 SERVER = Server(
@@ -187,7 +187,7 @@ SERVER = Server(
     options=Field("dict", "Options of uWSGI, by uWSGI's names. They win over the collection's.", default={}),
     packages=("pyuwsgi==2.0.30.post1",),
     settings=sorted(SETTINGS),
-    one_setting="an option of uWSGI",
+    setting_noun="an option of uWSGI",
     reserved=RESERVED,
     check_value=_check_value,
     graceful_setting="worker-reload-mercy",

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""An archive as the source of an app: a file, or fetched and checked."""
+"""An archive as the source of an app: a file on the controller, or one that is downloaded and verified."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,65 +22,76 @@ from ansible_collections.flaskops.server.plugins.module_utils.host.urls import m
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import (
     Artifact,
     SourceError,
-    credentials_as_header,
+    move_credentials_to_header,
 )
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.cache import (
-    key_of_tarball,
-    locked,
-    remember,
-    remembered,
+    find_cached,
+    hold_lock,
+    make_tarball_key,
+    store,
 )
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.pack import pack
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.tree import everything, subdirectory
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.tree import find_subdirectory, list_files
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.unpack import unpack, unpack_zip
+
+#: The first bytes of a zip archive: one with files, an empty one, and the first of several volumes.
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 
 def from_archive(source: Mapping[str, Any], cache: Path) -> Artifact:
-    given = str(source["archive"])
+    """Pack the files of an archive; a single top directory is left out.
+
+    :raises SourceError: when it cannot be fetched or read, or does not match its checksum.
+    """
+    location = str(source["archive"])
     checksum = str(source.get("checksum") or "").strip()
     algorithm, _colon, expected = checksum.lower().partition(":")
     lengths = {"sha256": 64, "sha384": 96, "sha512": 128}
     if checksum and not re.fullmatch(rf"[0-9a-f]{{{lengths.get(algorithm, 0) or 1}}}", expected):
         raise SourceError(
-            f"source.checksum {checksum!r} is not 'sha256:' and 64 hexadecimal digits (sha384 and sha512 work too)."
+            f"Expected source.checksum as 'sha256:' and 64 hexadecimal digits (or sha384:, sha512:), got {checksum!r}."
         )
-    scheme = given.partition("://")[0].lower() if "://" in given else ""
-    facts: dict[str, Any] = {"kind": "archive"}
+    scheme = location.partition("://")[0].lower() if "://" in location else ""
+    origin: dict[str, Any] = {"kind": "archive"}
     with contextlib.ExitStack() as stack:
         if scheme in ("http", "https"):
             if not checksum:
                 raise SourceError(
-                    f"source.archive {masked(given)} is fetched from elsewhere and has no checksum. Add source.checksum, "
-                    "'sha256:' and the digest that its publisher states, so that it always means the same code."
+                    f"source.archive {masked(location)} is a URL and has no checksum, so it could become different code at any time. "
+                    "Set source.checksum to 'sha256:' and the digest that the publisher states."
                 )
-            facts["url"] = masked(given)
-            stack.enter_context(locked(cache, f"archive-{expected[:32]}"))
-            path = _download(given, algorithm, expected, cache)
+            origin["url"] = masked(location)
+            stack.enter_context(hold_lock(cache, f"archive-{expected[:32]}"))
+            path = _download(location, algorithm, expected, cache)
         elif scheme in ("", "file"):
             path = Path(
-                urllib.request.url2pathname(urllib.parse.urlsplit(given).path) if scheme else os.path.expanduser(given)
+                urllib.request.url2pathname(urllib.parse.urlsplit(location).path)
+                if scheme
+                else os.path.expanduser(location)
             )
-            facts["path"] = str(path)
+            origin["path"] = str(path)
             if not path.is_file():
-                raise SourceError(f"source.archive {str(path)!r} is not a file on the controller.")
+                raise SourceError(f"source.archive {str(path)!r} is not a file on the controller. Fix the path.")
             if checksum:
                 _verify(path, algorithm, expected, str(path))
         else:
-            raise SourceError(f"source.archive {masked(given)!r} is not a file, nor a URL of http or https.")
+            raise SourceError(
+                f"Expected source.archive as a path on the controller or an http or https URL, got {masked(location)!r}."
+            )
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        facts["checksum"] = checksum or f"sha256:{digest}"
-        facts["version"] = os.path.basename(urllib.parse.urlsplit(given).path if scheme else given)
-        key = key_of_tarball(source, "archive", digest)
+        origin["checksum"] = checksum or f"sha256:{digest}"
+        origin["version"] = os.path.basename(urllib.parse.urlsplit(location).path if scheme else location)
+        key = make_tarball_key(source, "archive", digest)
         if source.get("subdir"):
-            facts["subdir"] = str(source["subdir"])
-        if sha256 := remembered(cache, key):
-            return Artifact(cache / "artifacts" / f"{sha256}.tar", sha256, facts)
+            origin["subdir"] = str(source["subdir"])
+        if sha256 := find_cached(cache, key):
+            return Artifact(cache / "artifacts" / f"{sha256}.tar", sha256, origin)
         with tempfile.TemporaryDirectory(prefix=".tree-", dir=cache) as tree:
             top = Path(tree, "tree")
-            shown = facts.get("url") or facts["path"]
+            shown = origin.get("url") or origin["path"]
             try:
-                if zipfile.is_zipfile(path):
+                if _is_zip(path):
                     unpack_zip(path, top)
                 else:
                     unpack(path, top)
@@ -90,22 +100,35 @@ def from_archive(source: Mapping[str, Any], cache: Path) -> Artifact:
             inner = [entry for entry in os.scandir(top) if entry.name not in ("__MACOSX", "pax_global_header")]
             if len(inner) == 1 and inner[0].is_dir(follow_symlinks=False):
                 top = Path(inner[0].path)
-            root = subdirectory(top, source.get("subdir"), f"source.archive {shown}")
-            return remember(cache, key, pack(root, everything(root), source, facts, cache))
+            root = find_subdirectory(top, source.get("subdir"), f"source.archive {shown}")
+            return store(cache, key, pack(root, list_files(root), source, origin, cache))
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip archive; :func:`zipfile.is_zipfile` takes a tar that ends in one for a zip, too."""
+    with open(path, "rb") as file:
+        return file.read(4) in _ZIP_MAGIC
 
 
 def _verify(path: Path, algorithm: str, expected: str, shown: str) -> None:
+    """Compare a file with its checksum.
+
+    :raises SourceError: when they differ.
+    """
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != expected:
+        actual = hashlib.file_digest(file, algorithm).hexdigest()
+    if actual != expected:
         raise SourceError(
-            f"source.archive {shown} has not the checksum that was stated: expected {algorithm}:{expected}, found "
-            f"{algorithm}:{found}. Somebody changed the file, or the checksum is of another one; nothing was deployed."
+            f"Checksum mismatch for source.archive {shown}: expected {algorithm}:{expected}, got {algorithm}:{actual}. Either "
+            "the file changed or the checksum belongs to a different file."
         )
 
 
 def _download(url: str, algorithm: str, expected: str, cache: Path) -> Path:
-    """Return the file behind ``url``, fetched once; the environment's proxies and SSL_CERT_FILE are honoured."""
+    """Return the file behind ``url``, downloaded once; the proxies of the environment and SSL_CERT_FILE apply.
+
+    :raises SourceError: when it cannot be downloaded, or does not match its checksum.
+    """
     directory = cache / "downloads"
     directory.mkdir(exist_ok=True)
     path = directory / expected
@@ -113,9 +136,9 @@ def _download(url: str, algorithm: str, expected: str, cache: Path) -> Path:
         with contextlib.suppress(SourceError):
             _verify(path, algorithm, expected, str(path))
             return path
-    plain, header = credentials_as_header(url)
-    request = urllib.request.Request(plain, headers={"User-Agent": "flaskops.server"})
-    if header:  # not sent on to wherever the server redirects
+    bare_url, header = move_credentials_to_header(url)
+    request = urllib.request.Request(bare_url, headers={"User-Agent": "flaskops.server"})
+    if header:  # never sent to a host that the server redirects to
         request.add_unredirected_header(*header.split(": ", 1))
     handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=directory)
     try:
@@ -124,17 +147,20 @@ def _download(url: str, algorithm: str, expected: str, cache: Path) -> Path:
             os.fdopen(handle, "wb") as file,
             urllib.request.build_opener(urllib.request.HTTPSHandler(context=context)).open(
                 request, timeout=60
-            ) as answer,
+            ) as response,
         ):
-            shutil.copyfileobj(answer, file, 1 << 20)
+            shutil.copyfileobj(response, file, 1 << 20)
         _verify(Path(temporary), algorithm, expected, masked(url))
         os.replace(temporary, path)
     except urllib.error.HTTPError as error:
-        raise SourceError(f"source.archive {masked(url)} cannot be fetched: {error.code} {error.reason}.") from error
+        raise SourceError(
+            f"Downloading source.archive {masked(url)} failed: the server answers {error.code} {error.reason}. Check the URL and "
+            "its credentials."
+        ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = masked(str(getattr(error, "reason", error)))
         raise SourceError(
-            f"source.archive {masked(url)} cannot be fetched by the controller: {reason}. Check the URL, the proxy "
+            f"Downloading source.archive {masked(url)} failed on the controller: {reason}. Check the URL, the proxy "
             "(HTTPS_PROXY, NO_PROXY) and the certificate authorities (SSL_CERT_FILE)."
         ) from error
     finally:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What all sources have in common: how they fail, what they become, their credentials."""
+"""What all sources share: their error, the artifact they become, and how their credentials are sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from typing import Any
 
 
 class SourceError(Exception):
-    """The source cannot be packed or unpacked. The message is for the user, in full sentences, without credentials."""
+    """The source cannot be packed or unpacked.
+
+    The message is for the user: whole sentences without credentials, that say what happened and what to do. That nothing was
+    deployed is added where the error is reported.
+    """
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class Artifact:
     """A packed source.
 
     :ivar path: the tarball, ``<cache>/artifacts/<sha256>.tar``, or the archive of an image; None for an image that a
-        registry has.
+        registry serves.
     :ivar sha256: hex digest of the tarball, or the digest of the image.
-    :ivar source: facts about where it comes from: ``kind`` and, where they apply, ``path``, ``url`` (without
+    :ivar source: the origin, as release.json records it: ``kind`` and, if they apply, ``path``, ``url`` (without
         credentials), ``version``, ``commit``, ``dirty``, ``requirement``, ``checksum``, ``subdir``.
-    :ivar image: what names just this image on a host; empty for code.
-    :ivar names: what the archive of an image calls it.
+    :ivar image: the reference that identifies exactly this image on a host; empty for code.
+    :ivar names: the names that the archive of an image gives it.
     """
 
     path: Path | None
@@ -41,8 +45,8 @@ def is_inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def credentials_as_header(url: str) -> tuple[str, str]:
-    """Return the http(s) URL without its userinfo, and the header that replaces it (or an empty string)."""
+def move_credentials_to_header(url: str) -> tuple[str, str]:
+    """Return an http(s) URL without its userinfo, and the header that replaces it; any other URL as it is, and no header."""
     parts = urllib.parse.urlsplit(url) if "://" in url else None
     if not parts or parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return url, ""

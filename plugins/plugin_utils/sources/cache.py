@@ -18,48 +18,49 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base impor
 # Part of every cache key: raise it when the bytes of a tarball change for the same tree.
 FORMAT = 1
 
-# Part of the key of a tarball that is remembered: raise it when more sources are refused than before.
+# Part of the key of a cached tarball: raise it when more sources are refused than before.
 _REFUSALS = 2
 
 
 @contextlib.contextmanager
-def locked(cache: Path, key: str) -> Iterator[None]:
+def hold_lock(cache: Path, key: str) -> Iterator[None]:
     """Hold the lock ``key`` of the cache; other processes wait for it."""
     with open(cache / "locks" / key, "wb") as file:
         lock(file.fileno())
         yield
 
 
-def key_of(*parts: Any) -> str:
-    """Return the name in the cache of what these parts are all that matters of."""
+def make_key(*parts: Any) -> str:
+    """Return the cache key of a result that depends on these parts and nothing else."""
     return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def remembered(cache: Path, key: str) -> str | None:
-    """Return the SHA-256 of the tarball that ``key`` gave before, when it is still there."""
+def find_cached(cache: Path, key: str) -> str | None:
+    """Return the SHA-256 of the tarball that was stored under ``key``; None if the cache does not have it any more."""
     try:
-        known = json.loads((cache / "index" / key).read_text(encoding="utf-8"))
-        path = cache / "artifacts" / f"{known['sha256']}.tar"
-        if path.stat().st_size != known["size"]:
+        entry = json.loads((cache / "index" / key).read_text(encoding="utf-8"))
+        path = cache / "artifacts" / f"{entry['sha256']}.tar"
+        if path.stat().st_size != entry["size"]:
             return None
         os.utime(path)
-        return str(known["sha256"])
+        return str(entry["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def remember(cache: Path, key: str, artifact: Artifact) -> Artifact:
-    packed = cache / "artifacts" / f"{artifact.sha256}.tar"
-    known = {"sha256": artifact.sha256, "size": packed.stat().st_size}
-    replace_file(cache / "index" / key, json.dumps(known).encode(), 0o644, suffix=f"-{os.getpid()}")
+def store(cache: Path, key: str, artifact: Artifact) -> Artifact:
+    """Record in the cache that ``key`` gives this artifact, and return it."""
+    tarball = cache / "artifacts" / f"{artifact.sha256}.tar"
+    entry = {"sha256": artifact.sha256, "size": tarball.stat().st_size}
+    replace_file(cache / "index" / key, json.dumps(entry).encode(), 0o644, suffix=f"-{os.getpid()}")
     return artifact
 
 
-def key_of_tarball(source: Mapping[str, Any], *parts: Any) -> str:
-    """Return the key of what is packed of a commit or an archive, which ``parts`` name."""
-    return key_of(*parts, _selection(source), _REFUSALS)
+def make_tarball_key(source: Mapping[str, Any], *parts: Any) -> str:
+    """Return the cache key of the tarball that is packed from a commit or an archive, which ``parts`` identify."""
+    return make_key(*parts, _describe_selection(source), _REFUSALS)
 
 
-def _selection(source: Mapping[str, Any]) -> list[Any]:
-    """What of ``source`` chooses among the files of a commit or an archive."""
+def _describe_selection(source: Mapping[str, Any]) -> list[Any]:
+    """Return the options of ``source`` that select files of a commit or an archive."""
     return [str(source.get("subdir") or "").strip("/"), sorted(str(item) for item in source.get("exclude") or ())]

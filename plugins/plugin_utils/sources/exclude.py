@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which files of a source are none of the app's."""
+"""Which files of a source are left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
 
-# Never part of an app, wherever they lie (files that git tracks are kept whatever their name).
+# Never part of an app, at any depth (files that git tracks are kept, whatever their names).
 EXCLUDED_NAMES = frozenset(
     {
         ".git",
@@ -26,14 +26,16 @@ EXCLUDED_NAMES = frozenset(
 EXCLUDED_SUFFIXES = (".pyc", ".pyo", ".egg-info")
 
 
-def excluder(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Return a function that says whether a relative path is excluded by ``patterns``.
+def compile_excludes(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether ``patterns`` exclude a relative path.
 
     As in a ``.gitignore``: a pattern without a slash matches a file or directory of that name at any depth, one with
-    a slash is anchored at the top; ``*`` and ``?`` stay within one name, ``**`` does not; what lies in an excluded
+    a slash is anchored at the top; ``*`` and ``?`` match within one name, ``**`` across several; everything in an excluded
     directory is excluded, and a trailing slash matches directories only.
+
+    :raises SourceError: when a pattern is malformed.
     """
-    anywhere: list[str] = []
+    regexes: list[str] = []
     for pattern in patterns:
         body = str(pattern).strip()
         directory = body.endswith("/")
@@ -59,15 +61,16 @@ def excluder(patterns: Iterable[str]) -> Callable[[str], bool]:
                 regex, index = regex + f"[{inner}]", end + 1
             else:
                 regex, index = regex + re.escape(body[index]), index + 1
-        anywhere.append(("" if anchored else "(?:.*/)?") + regex + ("/.*" if directory else "(?:/.*)?"))
-    if not anywhere:
+        regexes.append(("" if anchored else "(?:.*/)?") + regex + ("/.*" if directory else "(?:/.*)?"))
+    if not regexes:
         return lambda name: False
     try:
-        compiled = re.compile("|".join(f"(?:{regex})" for regex in anywhere), re.DOTALL)
+        compiled = re.compile("|".join(f"(?:{regex})" for regex in regexes), re.DOTALL)
     except re.error as error:
-        raise SourceError(f"source.exclude holds a malformed pattern: {error}.") from error
+        raise SourceError(f"source.exclude has a malformed pattern: {error}.") from error
     return lambda name: compiled.fullmatch(name) is not None
 
 
 def is_excluded_name(name: str) -> bool:
+    """Whether a file or directory of this name is left out of every app."""
     return name in EXCLUDED_NAMES or name.endswith(EXCLUDED_SUFFIXES)

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.host.urls import masked
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError, is_inside
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.exclude import excluder
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.exclude import compile_excludes
 
 # The modification time of a file in the tarball is taken from its content, somewhere in 1980 to 2019. nginx makes the
 # ETag of a static file from its time and size: so it is the same on every host and in every release that has the same
@@ -43,7 +43,7 @@ _POINTER = re.compile(
 
 
 class _Hashing:
-    """A file that is written to and hashed in one go."""
+    """A file whose content is hashed as it is written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -54,59 +54,65 @@ class _Hashing:
         return self.file.write(data)
 
 
-def pack(root: Path, names: Iterable[str], source: Mapping[str, Any], facts: dict[str, Any], cache: Path) -> Artifact:
-    """Write the files ``names`` of ``root`` as a tarball into ``cache``."""
-    excluded = excluder(source.get("exclude") or ())
+def pack(root: Path, names: Iterable[str], source: Mapping[str, Any], origin: dict[str, Any], cache: Path) -> Artifact:
+    """Write the files ``names`` of ``root`` as a tarball into ``cache``.
+
+    :param origin: where the source comes from, for the artifact.
+    :raises SourceError: when there are no files, or some cannot be deployed.
+    """
+    excluded = compile_excludes(source.get("exclude") or ())
     chosen = sorted((name for name in names if not excluded(name)), key=os.fsencode)
     if not chosen:
         raise SourceError(
-            f"The source {masked(str(facts.get('path') or facts.get('url') or root))!r} holds no files"
-            f"{' that source.exclude leaves' if source.get('exclude') else ''}: there is nothing to deploy."
+            f"The source {masked(str(origin.get('path') or origin.get('url') or root))!r} has no files"
+            f"{' left after source.exclude' if source.get('exclude') else ''}: there is nothing to deploy."
         )
     if source.get("subdir"):
-        facts["subdir"] = str(source["subdir"])
-    real = os.path.realpath(root)
+        origin["subdir"] = str(source["subdir"])
+    real_root = os.path.realpath(root)
     artifacts = cache / "artifacts"
     handle, temporary = tempfile.mkstemp(prefix=".tmp-", suffix=".tar", dir=artifacts)
     try:
         with os.fdopen(handle, "wb") as file:
-            out = _Hashing(file)
-            with tarfile.open(mode="w|", fileobj=out, format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
-                pointers = [name for name in chosen if _add(tar, real, name)]
+            output = _Hashing(file)
+            with tarfile.open(mode="w|", fileobj=output, format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:  # type: ignore[call-overload]
+                pointers = [name for name in chosen if _add(tar, real_root, name)]
         if pointers:
-            raise _large_files_missing(pointers, str(facts["kind"]))
-        sha256 = out.sha256.hexdigest()
+            raise _lfs_error(pointers, str(origin["kind"]))
+        sha256 = output.sha256.hexdigest()
         path = artifacts / f"{sha256}.tar"
         if path.exists():
             os.utime(path)
         else:
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
-            tidy(artifacts)
+            prune(artifacts)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-    return Artifact(path, sha256, facts)
+    return Artifact(path, sha256, origin)
 
 
-def _large_files_missing(pointers: Sequence[str], kind: str) -> SourceError:
+def _lfs_error(pointers: Sequence[str], kind: str) -> SourceError:
+    """Return the error for files that are only pointers of Git LFS."""
     shown = ", ".join(pointers[:5]) + (f" and {len(pointers) - 5} more" if len(pointers) > 5 else "")
     advice = {
-        "git": "source.git does not fetch them: deploy a checkout in which 'git lfs pull' was run with source.path",
-        "path": "Run 'git lfs pull' there and deploy again",
-        "archive": "Make the archive from a checkout in which 'git lfs pull' was run",
+        "git": "source.git does not download them: run 'git lfs pull' in a checkout and deploy that with source.path",
+        "path": "Run 'git lfs pull' in that directory and deploy again",
+        "archive": "Run 'git lfs pull' in a checkout and make the archive from that",
     }
     return SourceError(
         f"{len(pointers)} file{'s' if len(pointers) > 1 else ''} of the source {'are' if len(pointers) > 1 else 'is'} in Git "
-        f"LFS and not here ({shown}): visitors would get the short pointer {'files' if len(pointers) > 1 else 'file'} instead of "
-        f"the content. {advice.get(kind, advice['path'])}, or list what the app does not need in source.exclude."
+        f"LFS and not downloaded ({shown}): visitors would get the pointer {'files' if len(pointers) > 1 else 'file'} instead of "
+        f"the content. {advice.get(kind, advice['path'])}, or list files that the app does not need in source.exclude."
     )
 
 
 def _add(tar: tarfile.TarFile, root: str, name: str) -> bool:
-    """Add the file or link ``name`` of ``root``, with nothing of this machine in its header.
+    """Add the file or link ``name`` of ``root``, with nothing specific to this machine in its header.
 
-    :returns: whether it is a pointer of Git LFS in place of the file.
+    :returns: whether it is a pointer of Git LFS instead of the file.
+    :raises SourceError: when it cannot be read, or is a link that points outside.
     """
     path = os.path.join(root, name)
     info = tarfile.TarInfo(name)
@@ -115,33 +121,36 @@ def _add(tar: tarfile.TarFile, root: str, name: str) -> bool:
             target = os.readlink(path)
             if os.path.isabs(target) or not is_inside(os.path.realpath(path), root):
                 raise SourceError(
-                    f"The source holds a link that leads out of it: {name} -> {target}. Only links to other files of "
-                    "the source can be deployed, as relative paths. Replace it, or list it in source.exclude."
+                    f"The source holds a link that points outside: {name} -> {target}. Only links to other files of the "
+                    "source, as relative paths, can be deployed. Replace it, or list it in source.exclude."
                 )
             info.type, info.linkname, info.mode = tarfile.SYMTYPE, target, 0o777
-            info.mtime = _mtime(hashlib.sha256(os.fsencode(target)))
+            info.mtime = _derive_mtime(hashlib.sha256(os.fsencode(target)))
             tar.addfile(info)
             return False
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             info.mode = 0o755 if status.st_mode & 0o100 else 0o644
             if status.st_size > _LARGE:
-                info.mtime = _mtime(hashlib.file_digest(file, "sha256"))
+                info.mtime = _derive_mtime(hashlib.file_digest(file, "sha256"))
                 info.size = file.tell()
                 file.seek(0)
                 tar.addfile(info, file)
             else:
                 data = file.read()
-                info.mtime, info.size = _mtime(hashlib.sha256(data)), len(data)
+                info.mtime, info.size = _derive_mtime(hashlib.sha256(data)), len(data)
                 tar.addfile(info, _Once(data))  # type: ignore[arg-type]
                 return len(data) <= _POINTER_BYTES and data.startswith(b"version ") and bool(_POINTER.fullmatch(data))
             return False
     except (FileNotFoundError, PermissionError) as error:
-        raise SourceError(f"The file {name} of the source cannot be read: {error.strerror}.") from error
+        raise SourceError(
+            f"The controller cannot read the file {name} of the source: {error.strerror}. Make it readable, or list it in "
+            "source.exclude."
+        ) from error
 
 
 class _Once:
-    """Bytes to be read from the start to the end; what tarfile needs of a file, without a copy."""
+    """The part of a file object that tarfile reads from, over bytes and without a copy."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -152,12 +161,12 @@ class _Once:
         return part
 
 
-def _mtime(digest: Any) -> int:
+def _derive_mtime(digest: Any) -> int:
     return _MTIME_FIRST + int.from_bytes(digest.digest()[:8], "big") % _MTIME_RANGE
 
 
-def tidy(artifacts: Path) -> None:
-    """Remove tarballs that nobody used for a month, and what dead runs left."""
+def prune(artifacts: Path) -> None:
+    """Delete tarballs that were not used for a month, and temporary files of runs that died."""
     now = time.time()
     with os.scandir(artifacts) as entries:
         for entry in entries:

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Unpack the archives of others, and git's: nothing is written outside, whatever they hold."""
+"""Unpack archives that may hold anything: nothing is written outside of the destination."""
 
 from __future__ import annotations
 
@@ -34,28 +34,31 @@ class _Member:
 def unpack(tarball: Path, dest: Path) -> None:
     """Unpack ``tarball`` (any compression that this Python reads) into ``dest``, which must be empty or absent.
 
-    Files become 0755 or 0644, directories 0755; owners and special bits of the archive are not taken over. On a
-    failure ``dest`` may hold a part: the caller removes it.
+    Files become 0755 or 0644, directories 0755; owners and special bits of the archive are ignored. After a failure
+    ``dest`` may hold some of the files: the caller removes it.
 
-    :raises SourceError: it is no tar archive, or holds an absolute path, ``..``, a link that leads out, a device, a
-        FIFO, or an entry below something that is not a directory.
+    :raises SourceError: when it is not a tar archive, or holds an absolute path, ``..``, a link that points outside, a
+        device, a FIFO, or an entry below something that is not a directory.
     """
-    with _readable(), tarfile.open(tarball, "r:*") as tar:
+    with _refuse_damaged(), tarfile.open(tarball, "r:*") as tar:
         _extract(_tar_members(tar), Path(dest))
 
 
 def unpack_zip(path: Path, dest: Path) -> None:
     """Unpack a zip archive as :func:`unpack` does a tar archive.
 
-    :raises SourceError: it is damaged or encrypted, or holds what a tar archive may not hold either.
+    :raises SourceError: when it is damaged or encrypted, or holds an entry that is refused in a tar archive too.
     """
-    with _readable(), zipfile.ZipFile(path) as archive:
+    with _refuse_damaged(), zipfile.ZipFile(path) as archive:
         _extract(_zip_members(archive), dest)
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    """Say in words that an archive is damaged, whatever its format raises for that."""
+def _refuse_damaged() -> Iterator[None]:
+    """Turn whatever a format raises for a damaged archive into one error.
+
+    :raises SourceError: when the archive is damaged.
+    """
     try:
         yield
     except (tarfile.TarError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
@@ -71,7 +74,7 @@ def _readable() -> Iterator[None]:
         raise
 
 
-def _opened(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+def _open_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     file = tar.extractfile(info)
     if file is None:
         raise SourceError(f"The archive holds no contents for {info.name!r}.")
@@ -92,12 +95,12 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
                 "file",
                 bool(info.mode & 0o100),
                 info.mtime,
-                read=functools.partial(_opened, tar, info),
+                read=functools.partial(_open_member, tar, info),
             )
         else:
             kind = "a device" if info.isdev() and not info.isfifo() else "a FIFO" if info.isfifo() else "a special file"
             raise SourceError(
-                f"The archive holds {kind}, {info.name!r}: only files, directories and links can be used."
+                f"The archive holds {kind}, {info.name!r}; only files, directories and links can be deployed."
             )
 
 
@@ -105,7 +108,7 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         if info.flag_bits & 0x1:
-            raise SourceError("The archive is encrypted.")
+            raise SourceError("The archive is encrypted. Make one without a password.")
         if info.is_dir():
             yield _Member(info.filename, "directory")
         elif stat.S_ISLNK(mode):
@@ -113,11 +116,13 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
         elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
             yield _Member(info.filename, "file", bool(mode & 0o100), read=functools.partial(archive.open, info))
         else:
-            raise SourceError(f"The archive holds a special file, {info.filename!r}: only files and links can be used.")
+            raise SourceError(
+                f"The archive holds a special file, {info.filename!r}; only files and links can be deployed."
+            )
 
 
 def _extract(members: Iterable[_Member], dest: Path) -> None:
-    """Write ``members`` below ``dest``. Links are made last, so that nothing is written through one."""
+    """Write ``members`` below ``dest``. Links are created last, so that nothing is written through one."""
     dest.mkdir(parents=True, exist_ok=True)
     os.chmod(dest, 0o755)
     if any(os.scandir(dest)):
@@ -126,9 +131,9 @@ def _extract(members: Iterable[_Member], dest: Path) -> None:
     directories = {""}
     links: dict[str, _Member] = {}
 
-    def directory(name: str) -> None:
+    def make_directory(name: str) -> None:
         if name not in directories:
-            directory(os.path.dirname(name))
+            make_directory(os.path.dirname(name))
             if name in links:
                 raise SourceError(f"The archive holds entries below {name!r}, which is a link.")
             path = os.path.join(root, name)
@@ -140,11 +145,11 @@ def _extract(members: Iterable[_Member], dest: Path) -> None:
             directories.add(name)
 
     for member in members:
-        name = _safe(member.name)
+        name = _safe_name(member.name)
         if member.kind == "directory":
-            directory(name)
+            make_directory(name)
             continue
-        directory(os.path.dirname(name))
+        make_directory(os.path.dirname(name))
         path = os.path.join(root, name)
         if name in links or name in directories or not name:
             raise SourceError(f"The archive holds {member.name!r} twice.")
@@ -154,13 +159,13 @@ def _extract(members: Iterable[_Member], dest: Path) -> None:
             links[name] = member
             continue
         if member.kind == "hardlink":
-            origin = _safe(member.target)
-            origin_path = os.path.join(root, origin)
-            if origin in links or not os.path.isfile(origin_path):
-                raise SourceError(f"The archive holds a hard link to what it does not hold: {name} -> {origin}.")
+            target = _safe_name(member.target)
+            target_path = os.path.join(root, target)
+            if target in links or not os.path.isfile(target_path):
+                raise SourceError(f"The archive holds a hard link to a file that it does not hold: {name} -> {target}.")
             if os.path.lexists(path):
                 raise SourceError(f"The archive holds {member.name!r} twice.")
-            shutil.copy2(origin_path, path, follow_symlinks=False)
+            shutil.copy2(target_path, path, follow_symlinks=False)
             continue
         if member.read is None:
             raise SourceError(f"The archive holds no contents for {member.name!r}.")
@@ -176,23 +181,29 @@ def _extract(members: Iterable[_Member], dest: Path) -> None:
                 os.utime(out.fileno(), (member.mtime, member.mtime))
     for name, member in links.items():
         if not member.target or "\0" in member.target or os.path.isabs(member.target):
-            raise _leads_out(name, member.target)
+            raise _outside_error(name, member.target)
         os.symlink(member.target, os.path.join(root, name))
-    for name, member in links.items():  # all at once: a link may lead through another one
+    for name, member in links.items():  # once all exist: a link may point through another one
         path = os.path.join(root, name)
         if not is_inside(os.path.realpath(path), root):
             os.unlink(path)
-            raise _leads_out(name, member.target)
+            raise _outside_error(name, member.target)
         if member.mtime is not None:
             os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
 
 
-def _leads_out(name: str, target: str) -> SourceError:
-    return SourceError(f"The archive holds a link that leads out of it: {name} -> {target}.")
+def _outside_error(name: str, target: str) -> SourceError:
+    return SourceError(
+        f"The archive holds a link that points outside: {name} -> {target}. Only links to other files of the archive, as "
+        "relative paths, can be deployed."
+    )
 
 
-def _safe(name: str) -> str:
-    """Return the normalised relative name of an archive's entry."""
+def _safe_name(name: str) -> str:
+    """Return the name of an entry as a normalised relative path.
+
+    :raises SourceError: when it would be written outside.
+    """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise SourceError(f"The archive holds an entry that would be written outside of it: {name!r}.")

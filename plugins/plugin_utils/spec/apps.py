@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The public interface ``flask_apps``: it is checked here, and every default filled in."""
+"""Check the public interface ``flask_apps`` and fill in every default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.keys import A
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.rules import RULES
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
     Schema,
-    ValidationError,
+    SchemaError,
     check,
     check_list,
     used_twice,
@@ -20,8 +20,8 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import
 SCHEMA = Schema(APP, rules=RULES)
 
 
-class SpecError(ValidationError):
-    """The inventory is wrong."""
+class SpecError(SchemaError):
+    """The inventory has errors."""
 
     where = "the inventory"
 
@@ -31,10 +31,10 @@ def resolve(apps: Any, path: str = "flask_apps") -> list[dict[str, Any]]:
 
     :raises SpecError: with all errors of all apps.
     """
-    checked, errors = check_list(SCHEMA, apps, path, "apps", _between)
+    checked, errors = check_list(SCHEMA, apps, path, "apps", _find_conflicts)
     if errors:
         raise SpecError(errors)
-    return [_plain(app) for app in checked]
+    return [_normalize(app) for app in checked]
 
 
 def resolve_one(app: Any, path: str) -> dict[str, Any]:
@@ -45,13 +45,13 @@ def resolve_one(app: Any, path: str) -> dict[str, Any]:
     checked, errors = check(SCHEMA, app, path)
     if errors:
         raise SpecError(errors)
-    return _plain(checked)
+    return _normalize(checked)
 
 
-def _between(apps: Sequence[Mapping[str, Any]], path: str) -> list[str]:
+def _find_conflicts(apps: Sequence[Mapping[str, Any]], path: str) -> list[str]:
     errors = [
         f"{path}[{index}].{where}: already used by {path}[{first}]"
-        for index, where, first in used_twice(map(_uses, apps))
+        for index, where, first in used_twice(map(_list_uses, apps))
     ]
     defaults = [index for index, app in enumerate(apps) if app.get("domains") == []]
     errors += [
@@ -61,7 +61,8 @@ def _between(apps: Sequence[Mapping[str, Any]], path: str) -> list[str]:
     return errors
 
 
-def _uses(app: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _list_uses(app: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what only one app of a host may use."""
     if isinstance(app.get("name"), str):
         yield "name", "name", app["name"].lower()
     domains = app.get("domains")
@@ -70,8 +71,8 @@ def _uses(app: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "domain", f"domains[{position}]", domain.lower()
 
 
-def _plain(app: dict[str, Any]) -> dict[str, Any]:
-    """Give environment variables the one form that a process sees: text."""
+def _normalize(app: dict[str, Any]) -> dict[str, Any]:
+    """Turn environment variables into text, as a process sees them, and drop unset sources."""
     for key in ("env", "secrets"):
         app[key] = {name: as_text(value) for name, value in app[key].items()}
     app["source"] = {key: value for key, value in app["source"].items() if value not in (None, [])}

@@ -66,7 +66,7 @@ def _callable(app: Mapping[str, Any], path: str) -> list[str]:
 
 
 def _settings(server: str, app: Mapping[str, Any], path: str) -> list[str]:
-    return SERVERS[server].check_settings(app[server], f"{path}.{server}")
+    return SERVERS[server].find_errors(app[server], f"{path}.{server}")
 
 
 def _limits(app: Mapping[str, Any], path: str) -> list[str]:
@@ -104,13 +104,13 @@ def _site(app: Mapping[str, Any], path: str) -> list[str]:
     try:
         [site] = sites_of_apps([app])
     except SitesError as error:
-        return [f"{path}.static: {wrong.removeprefix('flask_apps: ')}" for wrong in error.errors]
+        return [f"{path}.static: {line.removeprefix('flask_apps: ')}" for line in error.errors]
     if site["tls"]["mode"] in TLS["mode"].planned_choices:
         # It is refused by itself.
         site["tls"] = {"mode": "none"}
     errors = []
-    for message in check(SITE, site, path)[1]:
-        where, _, wrong = message.removeprefix(path).partition(": ")
+    for line in check(SITE, site, path)[1]:
+        where, _, wrong = line.removeprefix(path).partition(": ")
         where = re.sub(r"\.paths\b.*$", ".path", where.replace(".server_names", ".domains"))
         if where.split(".")[1].split("[")[0] not in ("domains", "static", "tls"):
             where = f".nginx{where}"

@@ -154,7 +154,7 @@ def check(schema: Schema, given: Any, path: str) -> tuple[dict[str, Any], list[s
     checked = _fields(schema.fields, given, path, errors, schema.retired)
     wrong = {re.split(r"[.:\[]", error[len(path) :].lstrip("."), maxsplit=1)[0] for error in errors}
     for rule in schema.rules if checked else ():
-        with contextlib.suppress(_InvalidValueError):
+        with contextlib.suppress(_WrongValueError):
             errors.extend(rule(_Sound(checked, wrong), path))
     sound = {name: field for name, field in schema.fields.items() if name not in wrong}
     errors.extend(_planned(sound, checked, path))
@@ -199,7 +199,7 @@ def used_twice(uses: Iterable[Iterable[tuple[str, str, str]]]) -> Iterator[tuple
                 yield index, where, first
 
 
-class ValidationError(Exception):
+class SchemaError(Exception):
     """What was given is wrong; the message lists every error with its path."""
 
     #: What the errors are in.
@@ -212,7 +212,7 @@ class ValidationError(Exception):
         super().__init__(f"{count} in {self.where}, nothing was changed:\n{listed}")
 
 
-class _InvalidValueError(Exception):
+class _WrongValueError(Exception):
     """A rule asked for a value that is wrong by itself: there is nothing more to say of it."""
 
 
@@ -225,7 +225,7 @@ class _Sound(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key in self._wrong:
-            raise _InvalidValueError(key)
+            raise _WrongValueError(key)
         return self._checked[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import cli, cli_build
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base import Bundle, RuntimeBuildError
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image_archive import nameless
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image_archive import copy_without_names
 from engine import DIGEST, ENGINES, MINE, PASSWORD, SHARED, Host
 
 
@@ -54,7 +54,7 @@ def image_archive(host: Host, mode: str = "w", **indexes: Any) -> Bundle:
         link = tarfile.TarInfo("def/layer.tar")
         link.type, link.linkname = tarfile.SYMTYPE, "../abc/layer.tar"
         tar.addfile(link)
-    return replace(host.bundle({}, source={"image": "shop.tar"}), artifact=nameless(archive, cache))
+    return replace(host.bundle({}, source={"image": "shop.tar"}), artifact=copy_without_names(archive, cache))
 
 
 def saved(*tags: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.nginx.sites import
 SITE = {"name": "shop", "server_names": ["shop.example.org"], "upstream": "unix:/srv/shop/live/http.sock"}
 
 
-def errors(*sites: Any) -> list[str]:
+def find_errors(*sites: Any) -> list[str]:
     with pytest.raises(SitesError) as caught:
         resolve_sites(list(sites))
     return caught.value.errors
@@ -66,7 +66,11 @@ def test_all_errors_come_in_one_message_with_their_paths() -> None:
         ("static", [{"url": "/static/", "paths": ["/srv/../etc"]}], "static[0].paths[0]: expected an absolute path"),
         ("static", [{"url": "/static/", "paths": ["/srv/$a"]}], "static[0].paths[0]: expected a path without"),
         ("static", [{"url": "/static/", "paths": []}], "static[0].paths: expected at least one"),
-        ("static", [{"url": "/s", "paths": ["/a"]}, {"url": "/s/", "paths": ["/a"]}], "static[1].url: used twice"),
+        (
+            "static",
+            [{"url": "/s", "paths": ["/a"]}, {"url": "/s/", "paths": ["/a"]}],
+            "static[1].url: used by an earlier entry too",
+        ),
         ("static", [{"url": "/", "paths": ["/a"]}], "static[0].url: / belongs to the upstream"),
         ("static", [{"url": "/s", "paths": ["/a"], "symlinks": "no"}], "static[0].symlinks: expected one of follow"),
         (
@@ -97,22 +101,22 @@ def test_all_errors_come_in_one_message_with_their_paths() -> None:
     ],
 )
 def test_what_is_refused(key: str, value: Any, expected: str) -> None:
-    (error,) = errors(SITE | {key: value})
+    (error,) = find_errors(SITE | {key: value})
     assert error.startswith(f"nginx_sites[0].{key}")
     assert expected in error
 
 
 def test_what_sites_must_not_share() -> None:
-    assert errors(SITE, SITE | {"server_names": ["b.example.org"]}) == [
+    assert find_errors(SITE, SITE | {"server_names": ["b.example.org"]}) == [
         "nginx_sites[1].name: already used by nginx_sites[0] (shop)"
     ]
-    assert errors(SITE, SITE | {"name": "b", "server_names": ["Shop.example.org"]}) == [
+    assert find_errors(SITE, SITE | {"name": "b", "server_names": ["Shop.example.org"]}) == [
         "nginx_sites[1].server_names[0]: already used by nginx_sites[0] (shop)"
     ]
-    assert errors(SITE | {"name": "a.b"}, SITE | {"name": "a-b", "server_names": ["b.example.org"]}) == [
+    assert find_errors(SITE | {"name": "a.b"}, SITE | {"name": "a-b", "server_names": ["b.example.org"]}) == [
         "nginx_sites[1].name: already used by nginx_sites[0] (a.b)"
     ]
-    assert errors(SITE | {"default": True}, {"name": "b", "upstream": "localhost:1"}) == [
+    assert find_errors(SITE | {"default": True}, {"name": "b", "upstream": "localhost:1"}) == [
         "nginx_sites[1] (b): is a default server, as nginx_sites[0] (shop) is; give one of them server_names"
     ]
 
@@ -123,7 +127,7 @@ def test_an_absent_site_needs_nothing_and_takes_nothing() -> None:
 
 
 def test_a_site_must_serve_something() -> None:
-    (error,) = errors({"name": "empty", "server_names": ["a.example.org"]})
+    (error,) = find_errors({"name": "empty", "server_names": ["a.example.org"]})
     assert error.startswith("nginx_sites[0].upstream: missing")
 
 

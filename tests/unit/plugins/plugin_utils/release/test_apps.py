@@ -11,7 +11,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import plain, public_app
+from ansible_collections.flaskops.server.plugins.plugin_utils.release.apps import split_secrets, strip_tags
 
 SECRET = "hunter2-hunter2"
 SHOP: dict[str, Any] = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app"}
@@ -19,7 +19,7 @@ SHOP: dict[str, Any] = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:a
 
 def test_secrets_are_taken_out() -> None:
     python = {"index_url": f"https://u:{SECRET}@index.example/simple", "find_links": "/wheels"}
-    app, hidden = public_app({**SHOP, "secrets": {"KEY": SECRET}, "python": python})
+    app, hidden = split_secrets({**SHOP, "secrets": {"KEY": SECRET}, "python": python})
     assert SECRET not in json.dumps(app)
     assert hidden == {"secrets": {"KEY": SECRET}, "python": {"index_url": python["index_url"]}}
     assert app["python"]["find_links"] == "/wheels"
@@ -27,7 +27,7 @@ def test_secrets_are_taken_out() -> None:
 
 def test_errors_fail_without_values() -> None:
     with pytest.raises(AnsibleActionFail, match=r"app\.secrets: expected a dictionary") as caught:
-        public_app({**SHOP, "secrets": [SECRET]})
+        split_secrets({**SHOP, "secrets": [SECRET]})
     assert SECRET not in str(caught.value)
 
 
@@ -35,5 +35,5 @@ def test_what_ansible_templated_is_plain() -> None:
     loader = DataLoader()
     variables = {"shop": loader.load("{name: shop, source: {path: .}, wsgi: 'shop:app'}"), "number": 1}
     templated = Templar(loader, variables).template(trust_as_template("{{ [shop, shop.name, number, true] }}"))
-    assert plain(templated) == [SHOP, "shop", 1, True]
-    assert [type(item) for item in plain(templated)] == [dict, str, int, bool]
+    assert strip_tags(templated) == [SHOP, "shop", 1, True]
+    assert [type(item) for item in strip_tags(templated)] == [dict, str, int, bool]

@@ -26,7 +26,7 @@ def inputs(**change: Any) -> dict[str, Any]:
     app.pop("secrets")
     given = {
         "app": app,
-        "hidden": {"secrets": {"KEY": SECRET}, "python": {}},
+        "sensitive": {"secrets": {"KEY": SECRET}, "python": {}},
         "artifact": "ab" * 32,
         "files": {"serve/gunicorn.conf.py": "workers = 2\n"},
         "server_packages": ["gunicorn==27.0.1"],
@@ -48,13 +48,13 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def parts() -> dict[str, str]:
-    return identity.components(**inputs())
+    return identity.compute_components(**inputs())
 
 
 def test_a_known_id(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another id for the same input would deploy every app of every user again.
     monkeypatch.setattr(identity, "SCRYPT_COST", COST)
-    assert identity.release_id(identity.components(**inputs())) == "82e94998af4c"
+    assert identity.compute_id(identity.compute_components(**inputs())) == "82e94998af4c"
 
 
 CHANGES = [
@@ -62,8 +62,8 @@ CHANGES = [
     ("python", {"server_packages": ["gunicorn==27.0.2"]}),
     ("env", {"app__env": {"A": "2"}}),
     ("env", {"app__env": {"B": "1"}}),
-    ("secrets", {"hidden__secrets": {"KEY": SECRET + "!"}}),
-    ("secrets", {"hidden__secrets": {}}),
+    ("secrets", {"sensitive__secrets": {"KEY": SECRET + "!"}}),
+    ("secrets", {"sensitive__secrets": {}}),
     ("shared paths", {"app__shared_paths": ["instance", "uploads"]}),
     ("server", {"files": {"serve/gunicorn.conf.py": "workers = 3\n"}}),
     ("server", {"files": {"serve/other.py": "workers = 2\n"}}),
@@ -88,9 +88,9 @@ PYTHON_CHANGES = {
     [*CHANGES, *(("python", {f"app__python__{key}": value}) for key, value in PYTHON_CHANGES.items())],
 )
 def test_every_part_changes_the_id_and_is_named(part: str, change: dict[str, Any], parts: dict[str, str]) -> None:
-    new = identity.components(**inputs(**change))
+    new = identity.compute_components(**inputs(**change))
     assert [name for name in new if new[name] != parts[name]] == [part]
-    assert identity.release_id(new) != identity.release_id(parts)
+    assert identity.compute_id(new) != identity.compute_id(parts)
 
 
 def test_every_option_of_python_counts() -> None:
@@ -104,17 +104,17 @@ def test_every_option_of_python_counts() -> None:
         {"app__domains": ["b.example"]},
         {"app__keep_releases": 9},
         {"app__health": {"path": "/h", "status": 200, "timeout": 5, "headers": {}}},
-        {"hidden__python": {}},
+        {"sensitive__python": {}},
     ],
 )
 def test_what_does_not_change_the_release(change: dict[str, Any], parts: dict[str, str]) -> None:
-    assert identity.components(**inputs(**change)) == parts
+    assert identity.compute_components(**inputs(**change)) == parts
 
 
 def test_order_does_not_matter() -> None:
     one = inputs(app__env={"A": "1", "B": "2"}, app__shared_paths=["a", "b"])
     other = inputs(app__env={"B": "2", "A": "1"}, app__shared_paths=["b", "a"])
-    assert identity.components(**one) == identity.components(**other)
+    assert identity.compute_components(**one) == identity.compute_components(**other)
 
 
 def test_the_host_does_not_matter(parts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_the_host_does_not_matter(parts: dict[str, str], monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.chdir("/")
-    assert identity.components(**inputs()) == parts
+    assert identity.compute_components(**inputs()) == parts
 
 
 def test_secrets_enter_through_a_slow_keyed_hash(parts: dict[str, str]) -> None:
@@ -132,9 +132,9 @@ def test_secrets_enter_through_a_slow_keyed_hash(parts: dict[str, str]) -> None:
     cheap = {hashlib.new(name, SECRET.encode()).hexdigest() for name in ("md5", "sha1", "sha256", "blake2b")}
     assert not cheap & set(parts.values())
     assert (
-        identity.secrets_digest("other", {"KEY": SECRET})
+        identity.digest_secrets("other", {"KEY": SECRET})
         != parts["secrets"]
-        == identity.secrets_digest("shop", {"KEY": SECRET})
+        == identity.digest_secrets("shop", {"KEY": SECRET})
     )
 
 
@@ -152,6 +152,6 @@ def test_secrets_enter_through_a_slow_keyed_hash(parts: dict[str, str]) -> None:
 )
 def test_credentials_in_addresses_do_not_matter(url: str | None, clean: str | None) -> None:
     given, wanted = copy.deepcopy(inputs()), inputs(app__python__index_url=clean)
-    given["hidden"]["python"]["index_url"] = url
+    given["sensitive"]["python"]["index_url"] = url
     given["app"]["python"].pop("index_url")
-    assert identity.components(**given) == identity.components(**wanted)
+    assert identity.compute_components(**given) == identity.compute_components(**wanted)

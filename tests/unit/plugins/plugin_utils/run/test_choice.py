@@ -72,7 +72,7 @@ def test_where_there_is_one_app_it_need_not_be_named() -> None:
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"flask_app": [{"name": "blog"}]}, "They have flask_app: is that what is meant?"),
+        ({"flask_app": [{"name": "blog"}]}, "They have flask_app: did you mean flask_apps?"),
         ({"flaskapps": []}, "They have flaskapps"),
         ({"flask_apps": []}, "flask_apps is empty or not set. Nothing was touched."),
         ({"flask_apps": None}, "flask_apps is empty or not set. Nothing was touched."),

@@ -13,8 +13,8 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.run import run
 
 
 def test_this_run_is_the_same_in_all_workers_and_alive() -> None:
-    this = run.this_run()
-    assert this == run.this_run()
+    this = run.identify_run()
+    assert this == run.identify_run()
     assert this["pid"] == os.getppid()
     assert set(this) == {"token", "controller", "pid", "who"}
     assert not run.is_dead(this)
@@ -22,7 +22,7 @@ def test_this_run_is_the_same_in_all_workers_and_alive() -> None:
 
 def test_a_run_that_ended_here_is_dead() -> None:
     child = subprocess.Popen(["sleep", "60"])
-    holder = {"token": f"{run.this_run()['controller']}/{child.pid}/{run._started(child.pid)}"}
+    holder = {"token": f"{run.identify_run()['controller']}/{child.pid}/{run._read_start(child.pid)}"}
     assert not run.is_dead(holder)
     child.kill()
     child.wait()
@@ -30,7 +30,7 @@ def test_a_run_that_ended_here_is_dead() -> None:
 
 
 def test_a_number_that_another_process_has_now_is_a_dead_run() -> None:
-    assert run.is_dead({"token": f"{run.this_run()['controller']}/{os.getpid()}/1"})
+    assert run.is_dead({"token": f"{run.identify_run()['controller']}/{os.getpid()}/1"})
 
 
 @pytest.mark.parametrize("holder", [{}, {"token": ""}, {"token": "x"}, {"token": "elsewhere|boot|pid/1/2"}])
@@ -39,7 +39,7 @@ def test_of_another_machines_run_nothing_is_known(holder: dict[str, Any]) -> Non
 
 
 def test_another_boot_or_container_is_another_controller(monkeypatch: pytest.MonkeyPatch) -> None:
-    this = run.this_run()
+    this = run.identify_run()
     monkeypatch.setattr(os, "readlink", lambda _: "pid:[1]")
-    assert run.this_run()["controller"] != this["controller"]
+    assert run.identify_run()["controller"] != this["controller"]
     assert not run.is_dead(this)

@@ -31,7 +31,7 @@ def test_an_option_is_either_free_or_reserved() -> None:
 def test_what_is_wrong_with_settings() -> None:
     given = {"memory": "1g", "user": "root", "netwrok": "host", "zzzzz": 1, "label": {"a": "b"}, "init": True}
     unknown = "not an option of podman run and docker run"
-    assert SERVER.check_settings(given, "c") == [
+    assert SERVER.find_errors(given, "c") == [
         "c.user: cannot be set here, the app's own user is used",
         f"c.netwrok: {unknown}, did you mean network?",
         f"c.zzzzz: {unknown}",
@@ -41,14 +41,12 @@ def test_what_is_wrong_with_settings() -> None:
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_what_is_reserved_says_what_to_do_instead(name: str) -> None:
-    assert SERVER.check_settings({name: "x"}, "c") == [f"c.{name}: cannot be set here, {RESERVED[name]}"]
+    assert SERVER.find_errors({name: "x"}, "c") == [f"c.{name}: cannot be set here, {RESERVED[name]}"]
 
 
 @pytest.mark.parametrize("value", ["7", 7.5, True, -1, [7], None])
 def test_the_time_to_stop_is_a_number(value: object) -> None:
-    assert SERVER.check_settings({STOP_TIMEOUT: value}, "c") == [
-        f"c.{STOP_TIMEOUT}: expected a whole number of seconds"
-    ]
+    assert SERVER.find_errors({STOP_TIMEOUT: value}, "c") == [f"c.{STOP_TIMEOUT}: expected a whole number of seconds"]
 
 
 def run_with(container: dict[str, Any] | None = None, limits: dict[str, Any] | None = None) -> list[str]:

@@ -34,8 +34,8 @@ def test_the_version_is_the_one_that_is_deployed() -> None:
 
 def test_what_is_wrong_with_settings() -> None:
     given = {"timeout": 5, "bind": "x", "on_exit": "f", "tiemout": 5, "zzzzz": 1, "graceful_timeout": True}
-    assert SERVER.check_settings(given, "g") == [
-        "g.bind: cannot be set here, the socket belongs to the release: nginx and the health proof find it there",
+    assert SERVER.find_errors(given, "g") == [
+        "g.bind: cannot be set here, the release controls the socket: nginx and the health check connect to it",
         "g.on_exit: a Python function, which YAML cannot express",
         "g.tiemout: not a setting of Gunicorn, did you mean timeout?",
         "g.zzzzz: not a setting of Gunicorn",

@@ -36,39 +36,39 @@ def test_what_is_right_with_settings() -> None:
         "ErrorDocument": ['503 "soon"', '404 "nowhere"'],
         "GracefulShutdownTimeout": 7,
     }
-    assert SERVER.check_settings(given, "m") == []
+    assert SERVER.find_errors(given, "m") == []
 
 
 def test_what_is_wrong_with_settings() -> None:
     given = {"request_timeout": 60, "Timeout": 5, "zzzzz": 1, "processes": 2, "LoadModule": "x y", "python-path": "/"}
     unknown = "not an option of WSGIDaemonProcess or a directive of httpd"
-    assert SERVER.check_settings(given, "m") == [
+    assert SERVER.find_errors(given, "m") == [
         f"m.request_timeout: {unknown}, did you mean request-timeout?",
         f"m.Timeout: {unknown}, did you mean TimeOut?",
         f"m.zzzzz: {unknown}",
         "m.processes: cannot be set here, set workers",
-        "m.LoadModule: cannot be set here, nginx or the app does what other modules of httpd would",
+        "m.LoadModule: cannot be set here, no other modules are loaded; nginx or the app does their job",
         "m.python-path: cannot be set here, set PYTHONPATH in env",
     ]
 
 
 @pytest.mark.parametrize("value", [True, "x\ny", 'x" user="root', "x\\", ["x"], None, {}])
 def test_an_option_is_one_word(value: object) -> None:
-    assert SERVER.check_settings({"display-name": value}, "m") == [
+    assert SERVER.find_errors({"display-name": value}, "m") == [
         "m.display-name: expected a number, or a text of one line without double quotes"
     ]
 
 
 @pytest.mark.parametrize("value", ["x\nListen 80", "x\r", "x\\", [["x"]], None, {}])
 def test_a_directive_is_one_line(value: object) -> None:
-    assert SERVER.check_settings({"ServerAdmin": value}, "m") == [
+    assert SERVER.find_errors({"ServerAdmin": value}, "m") == [
         "m.ServerAdmin: expected a number, true, false, a text of one line, or a list of them"
     ]
 
 
 @pytest.mark.parametrize("value", ["7", 7.5, True, -1, [7]])
 def test_the_graceful_timeout_is_a_number(value: object) -> None:
-    assert SERVER.check_settings({GRACEFUL: value}, "m") == [f"m.{GRACEFUL}: expected a whole number of seconds"]
+    assert SERVER.find_errors({GRACEFUL: value}, "m") == [f"m.{GRACEFUL}: expected a whole number of seconds"]
 
 
 def test_how_long_an_instance_may_take_to_end() -> None:

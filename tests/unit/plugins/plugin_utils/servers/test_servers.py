@@ -82,7 +82,7 @@ def lacks(name: str, server: Server | None, root: Path = ROOT) -> list[str]:
         ),
         f"runtime: expected one of {', '.join(known)}": server.runtime in known,
         "settings: expected those that an app may pass through": bool(server.settings),
-        "one_setting: expected what one of them is called in a message": server.one_setting != Server.one_setting,
+        "setting_noun: expected what one of them is called in a message": server.setting_noun != Server.setting_noun,
         "reserved: expected the settings that belong to the release, and what to write instead": bool(server.reserved),
         "reserved: expected no setting that is in settings too": not set(server.reserved) & set(server.settings),
         "graceful_setting: expected one of settings": server.graceful_setting in server.settings,
@@ -117,7 +117,7 @@ def test_what_a_server_lacks_that_was_only_begun(tmp_path: Path) -> None:
         "name",
         "options",
         "settings",
-        "one_setting",
+        "setting_noun",
         "reserved",
         "graceful_setting",
         "starts",
@@ -134,7 +134,7 @@ def test_what_a_server_lacks_that_was_only_begun(tmp_path: Path) -> None:
 
 def test_one_that_was_only_begun_stands_in_nobodys_way() -> None:
     begun = Server(name="waitress")
-    assert begun.check_settings({"threads": 4}, "w") == ["w.threads: not a setting of it"]
+    assert begun.find_errors({"threads": 4}, "w") == ["w.threads: not a setting of it"]
     assert begun.drain_seconds({}) == 25
     assert begun.options.default == {}
 
@@ -161,9 +161,9 @@ def test_the_variables_of_its_role_are_given_to_templates_as_they_stand_there(na
 @every_server
 def test_its_time_to_finish_is_a_setting_of_its_own(name: str) -> None:
     server = SERVERS[name]
-    assert server.check_settings({server.graceful_setting: 90}, "s") == []
+    assert server.find_errors({server.graceful_setting: 90}, "s") == []
     for wrong in ("90", 1.5, True, None, -1):
-        assert server.check_settings({server.graceful_setting: wrong}, "s") == [
+        assert server.find_errors({server.graceful_setting: wrong}, "s") == [
             f"s.{server.graceful_setting}: expected a whole number of seconds"
         ]
     assert (server.drain_seconds({}), server.drain_seconds({server.graceful_setting: 90})) == (
@@ -175,6 +175,6 @@ def test_its_time_to_finish_is_a_setting_of_its_own(name: str) -> None:
 
 @every_server
 def test_it_refuses_what_it_does_not_know_by_its_path(name: str) -> None:
-    assert SERVERS[name].check_settings({}, "s") == []
-    (said,) = SERVERS[name].check_settings({"no-such-setting-at-all": 1}, "apps[0].s")
+    assert SERVERS[name].find_errors({}, "s") == []
+    (said,) = SERVERS[name].find_errors({"no-such-setting-at-all": 1}, "apps[0].s")
     assert said.startswith("apps[0].s.no-such-setting-at-all: not a")

@@ -60,9 +60,9 @@ def test_what_is_wrong_with_settings() -> None:
         "cron": {"a": 1},
     }
     line = "expected a text of one line, a number, true or false, or a list of them"
-    assert SERVER.check_settings(given, "u") == [
-        "u.http-socket: cannot be set here, the socket belongs to the release: nginx and the health proof find it "
-        "there, and two releases run side by side while one is proved",
+    assert SERVER.find_errors(given, "u") == [
+        "u.http-socket: cannot be set here, the release controls the socket: nginx and the health check connect to "
+        "it, and two releases run side by side during a deploy",
         "u.stats-server: cannot be set here, every release has its own, /run/APP/RELEASE/stats.sock",
         "u.thunder-lok: not an option of uWSGI, did you mean thunder-lock?",
         "u.zzzzz: not an option of uWSGI",

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.exclude import excluder
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.exclude import compile_excludes
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,6 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.sources.exclude im
     ],
 )
 def test_patterns(pattern: str, hits: list[str], misses: list[str]) -> None:
-    excluded = excluder([pattern])
+    excluded = compile_excludes([pattern])
     assert all(excluded(name) for name in hits)
     assert not any(excluded(name) for name in misses)

@@ -71,17 +71,36 @@ def test_a_submodule_is_refused_by_name(repository: Path, tree: Path, cache: Pat
     assert "lib" not in names(build({"git": str(repository), "exclude": ["lib"]}, cache).path)
 
 
-def test_credentials_of_a_url_reach_git_in_its_environment_only(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fake = tmp_path / "bin/git"
+@pytest.fixture
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git that fails and leaves its command lines in ``argv`` and its environment in ``env``, both in tmp_path."""
     write(
         tmp_path,
         {"bin/git": f'#!/bin/sh\necho "$@" >>{tmp_path}/argv\nenv >>{tmp_path}/env\necho "no $*" >&2\nexit 1\n'},
     )
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_credentials_of_a_url_reach_git_in_its_environment_only(fake_git: Path, cache: Path) -> None:
     with pytest.raises(SourceError) as caught:
         build({"git": "https://me:hunter2@git.example.org/shop.git", "version": "a" * 40}, cache)
-    assert "hunter2" not in str(caught.value) + (tmp_path / "argv").read_text()
-    assert "Authorization: Basic bWU6aHVudGVyMg==" in (tmp_path / "env").read_text()
-    assert "GIT_TERMINAL_PROMPT=0" in (tmp_path / "env").read_text()
+    assert "hunter2" not in str(caught.value) + (fake_git / "argv").read_text()
+    assert "Authorization: Basic bWU6aHVudGVyMg==" in (fake_git / "env").read_text()
+    assert "GIT_TERMINAL_PROMPT=0" in (fake_git / "env").read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://git.example.org/shop.git?private_token=hunter2",
+        "https://me:hunter2@git.example.org/shop.git?private_token=hunter2",
+        "ssh://git:hunter2@git.example.org/shop.git",
+    ],
+)
+def test_a_secret_that_git_would_put_on_a_command_line_is_refused(fake_git: Path, cache: Path, url: str) -> None:
+    with pytest.raises(SourceError, match="command line") as caught:
+        build({"git": url}, cache)
+    assert "https://USER:TOKEN@" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert not (fake_git / "argv").exists() or "hunter2" not in (fake_git / "argv").read_text()

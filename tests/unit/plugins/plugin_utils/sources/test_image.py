@@ -25,11 +25,11 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.sources import ima
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.image import (
     Reference,
-    archive_of,
-    image_in,
-    is_archive,
-    reference,
-    resolve,
+    is_image_archive,
+    parse_archive,
+    parse_reference,
+    read_image,
+    resolve_digest,
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,7 +60,7 @@ BASIC = f"Basic {base64.b64encode(b'deploy:hunter2').decode()}"
     ],
 )
 def test_a_name_is_taken_apart(image: str, registry: str, repository: str, tag: str, digest: str) -> None:
-    named = reference(image)
+    named = parse_reference(image)
     assert named == Reference(registry, repository, tag, digest)
     assert named.name == f"{registry}/{repository}"
 
@@ -92,9 +92,9 @@ def test_a_name_is_taken_apart(image: str, registry: str, repository: str, tag: 
     ],
 )
 def test_what_is_no_name(image: str) -> None:
-    with pytest.raises(SourceError, match="is not the name of an image, such as") as caught:
-        reference(image)
-    assert str(caught.value).startswith(f"source.image: {image} is not")
+    with pytest.raises(SourceError, match=r"^Expected source\.image as the name of an image, such as") as caught:
+        parse_reference(image)
+    assert str(caught.value).endswith(f"got {image!r}.")
 
 
 # -- a registry --------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Registry:
 
     def resolve(self, image: str = "team/shop:1.4", login: dict[str, str] | None = None) -> str:
         authorities = {self.name: str(self.authority)}
-        return resolve(reference(f"{self.name}/{image}"), {self.name: login} if login else {}, authorities)
+        return resolve_digest(parse_reference(f"{self.name}/{image}"), {self.name: login} if login else {}, authorities)
 
 
 @pytest.fixture(scope="module")
@@ -248,45 +248,46 @@ WRONG = {**LOGIN, "password": "wrong-password"}
 
 
 @pytest.mark.parametrize(
-    ("change", "login", "said"),
+    ("change", "login", "message"),
     [
-        ({"status": 404}, None, "answers 404 for team/shop:1.4"),
-        ({"status": 500}, None, "answers 500 for team/shop:1.4"),
-        ({"auth": "basic"}, None, "answers 401 for team/shop:1.4"),
+        ({"status": 404}, None, "answers 404 for team/shop:1.4 (source.image). Check the name and the tag"),
+        ({"status": 500}, None, "answers 500 for team/shop:1.4 (source.image). Check the registry, then"),
+        ({"auth": "basic"}, None, "answers 401 for team/shop:1.4 (source.image). Check the registry's entry in"),
         ({"auth": "basic"}, WRONG, "answers 401 for team/shop:1.4"),
-        ({"auth": "bearer"}, WRONG, "cannot be asked for team/shop:1.4: https://{name}/token answers 401"),
+        ({"auth": "bearer"}, WRONG, "failed: https://{name}/token answers 401"),
         ({"auth": "bearer", "token": {}}, LOGIN, "answers 401 for team/shop:1.4"),
         ({"auth": "bearer", "token": {"token": "other"}}, LOGIN, "answers 401 for team/shop:1.4"),
-        ({"auth": 'Bearer service="reg"'}, LOGIN, "cannot be asked for team/shop:1.4: "),
-        ({"auth": 'Bearer realm="no url"'}, LOGIN, "cannot be asked for team/shop:1.4: "),
+        ({"auth": 'Bearer service="reg"'}, LOGIN, "failed: "),
+        ({"auth": 'Bearer realm="no url"'}, LOGIN, "failed: "),
         ({"auth": "Negotiate"}, LOGIN, "answers 401 for team/shop:1.4"),
         ({"auth": ""}, LOGIN, "answers 401 for team/shop:1.4"),
     ],
 )
-def test_a_registry_that_does_not_say(
-    registry: Registry, change: dict[str, Any], login: dict[str, str] | None, said: str
+def test_a_registry_without_an_answer(
+    registry: Registry, change: dict[str, Any], login: dict[str, str] | None, message: str
 ) -> None:
     vars(registry).update(change)
     with pytest.raises(SourceError) as caught:
         registry.resolve(login=login)
-    assert str(caught.value).startswith(f"source.image: {registry.name} {said.format(name=registry.name)}")
+    assert registry.name in str(caught.value)
+    assert message.format(name=registry.name) in str(caught.value)
     assert not [word for word in ("wrong-password", "hunter2", "Basic") if word in str(caught.value)]
 
 
 def test_a_registry_of_an_unknown_authority_is_not_believed(registry: Registry) -> None:
-    with pytest.raises(SourceError, match=r"cannot be asked for team/shop:1\.4: .*CERTIFICATE_VERIFY_FAILED"):
-        resolve(reference(f"{registry.name}/team/shop:1.4"), {registry.name: LOGIN}, {})
+    with pytest.raises(SourceError, match=r"for team/shop:1\.4 \(source\.image\) failed: .*CERTIFICATE_VERIFY_FAILED"):
+        resolve_digest(parse_reference(f"{registry.name}/team/shop:1.4"), {registry.name: LOGIN}, {})
     assert registry.asked == []
 
 
 def test_a_registry_that_is_not_there(registry: Registry) -> None:
-    with pytest.raises(SourceError, match=r"127\.0\.0\.1:1 cannot be asked for shop:1: .*refused"):
-        resolve(reference("127.0.0.1:1/shop:1"), {}, {})
+    with pytest.raises(SourceError, match=r"registry 127\.0\.0\.1:1 for shop:1 \(source\.image\) failed: .*refused"):
+        resolve_digest(parse_reference("127.0.0.1:1/shop:1"), {}, {})
 
 
 def test_something_else_than_a_registry(registry: Registry) -> None:
     registry.answer = lambda request, *_: request.wfile.write(b"SSH-2.0\r\n")  # type: ignore[method-assign]
-    with pytest.raises(SourceError, match=r"cannot be asked for team/shop:1\.4: "):
+    with pytest.raises(SourceError, match=r"for team/shop:1\.4 \(source\.image\) failed: "):
         registry.resolve()
 
 
@@ -297,9 +298,11 @@ def test_docker_hub_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch)
         asked.append(url)
         raise OSError("no network")
 
-    monkeypatch.setattr(images, "_ask", ask)
-    with pytest.raises(SourceError, match=r"docker\.io cannot be asked for library/python:3: no network"):
-        resolve(reference("python:3"), {}, {})
+    monkeypatch.setattr(images, "_request", ask)
+    with pytest.raises(
+        SourceError, match=r"registry docker\.io for library/python:3 \(source\.image\) failed: no network\. Check"
+    ):
+        resolve_digest(parse_reference("python:3"), {}, {})
     assert asked == ["https://registry-1.docker.io/v2/library/python/manifests/3"]
 
 
@@ -307,7 +310,7 @@ def test_docker_hub_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch)
 
 
 def digest_of(archive: Path) -> str:
-    return image_in(archive)[0]
+    return read_image(archive)[0]
 
 
 CONFIG = b'{"architecture": "amd64"}'
@@ -342,13 +345,13 @@ def oci_archive(path: Path, *digests: str) -> Path:
 def test_the_image_of_a_docker_archive_is_its_configuration(tmp_path: Path, mode: str) -> None:
     archive = docker_archive(tmp_path / "a.tar", CONFIG, mode=mode)
     assert digest_of(archive) == CONFIG_DIGEST
-    assert is_archive(archive)
+    assert is_image_archive(archive)
 
 
 def test_the_image_of_an_oci_archive_is_its_manifest(tmp_path: Path) -> None:
     archive = oci_archive(tmp_path / "a.tar", DIGEST)
     assert digest_of(archive) == DIGEST
-    assert is_archive(archive)
+    assert is_image_archive(archive)
 
 
 def test_an_archive_of_both_kinds_as_docker_writes_it(tmp_path: Path) -> None:
@@ -411,10 +414,10 @@ def test_an_archive_with_the_one_name_that_engines_write(
 )
 def test_an_archive_with_further_names_is_refused(tmp_path: Path, tags: Any, annotations: Any, legacy: Any) -> None:
     archive = named(tmp_path / "a.tar", tags, annotations, legacy)
-    words = r"a\.tar gives its image 2 names \(.*(shop:1|victim).*\), expected one: .*; save the image by one name"
+    words = r"a\.tar: The archive gives its image 2 names \(.*(shop:1|victim).*\), expected one: .*\. Save the image under one name"
     with pytest.raises(SourceError, match=words):
         digest_of(archive)
-    assert is_archive(archive), "it is no archive of code for all that"
+    assert is_image_archive(archive), "it is no archive of code for all that"
 
 
 def test_an_archive_that_names_itself_twice_over_is_refused(tmp_path: Path) -> None:
@@ -423,7 +426,7 @@ def test_an_archive_that_names_itself_twice_over_is_refused(tmp_path: Path) -> N
         info = tarfile.TarInfo("./manifest.json")
         info.size = 2
         tar.addfile(info, io.BytesIO(b"[]"))
-    with pytest.raises(SourceError, match=r"cannot be read as an image archive: it has manifest\.json twice"):
+    with pytest.raises(SourceError, match=r"The archive holds manifest\.json twice"):
         digest_of(tmp_path / "a.tar")
 
 
@@ -450,8 +453,10 @@ def test_an_archive_of_nothing_but_brackets(tmp_path: Path) -> None:
 )
 def test_an_archive_of_code_is_none_of_an_image(tmp_path: Path, members: dict[str, Any]) -> None:
     archive = packed(tmp_path / "code.tar", **members)
-    assert not is_archive(archive)
-    with pytest.raises(SourceError, match=r"code\.tar (is not an image archive|cannot be read as an image archive)"):
+    assert not is_image_archive(archive)
+    with pytest.raises(
+        SourceError, match=r"code\.tar: The file (is not an image archive|cannot be read as an image archive)"
+    ):
         digest_of(archive)
 
 
@@ -459,7 +464,7 @@ def test_what_is_no_archive_at_all(tmp_path: Path) -> None:
     whole = docker_archive(tmp_path / "a.tar.gz", CONFIG * 4000, mode="w:gz").read_bytes()
     for content in (b"", b"text", b"PK\x03\x04", whole[: len(whole) // 2]):
         (tmp_path / "x").write_bytes(content)
-        assert not is_archive(tmp_path / "x")
+        assert not is_image_archive(tmp_path / "x")
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(SourceError, match="cannot be read as an image archive"):
             digest_of(path)
@@ -477,7 +482,7 @@ def test_what_is_no_archive_at_all(tmp_path: Path) -> None:
     ],
 )
 def test_the_path_of_an_archive(image: str, path: str | None) -> None:
-    assert archive_of(image) == path
+    assert parse_archive(image) == path
 
 
 # -- as a source -------------------------------------------------------------------------------------------------------

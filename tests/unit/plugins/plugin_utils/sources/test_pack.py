@@ -75,9 +75,12 @@ def packed(kind: str, tree: Path, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "advice"),
     [
-        ("git", "source.git does not fetch them: deploy a checkout .* with source.path, or .* source.exclude"),
-        ("path", "Run 'git lfs pull' there and deploy again, or .* source.exclude"),
-        ("archive", "Make the archive from a checkout in which 'git lfs pull' was run, or .* source.exclude"),
+        (
+            "git",
+            "source.git does not download them: run 'git lfs pull' in a checkout .* source.path, or .* source.exclude",
+        ),
+        ("path", "Run 'git lfs pull' in that directory and deploy again, or .* source.exclude"),
+        ("archive", "Run 'git lfs pull' in a checkout and make the archive from that, or .* source.exclude"),
     ],
 )
 def test_pointers_of_git_lfs_are_refused(kind: str, advice: str, tree: Path, cache: Path, tmp_path: Path) -> None:
@@ -86,11 +89,11 @@ def test_pointers_of_git_lfs_are_refused(kind: str, advice: str, tree: Path, cac
     for _attempt in range(2):
         with pytest.raises(SourceError, match=advice) as caught:
             build(source, cache)
-        assert "7 files of the source are in Git LFS and not here" in str(caught.value)
+        assert "7 files of the source are in Git LFS and not downloaded" in str(caught.value)
         assert "(media/1.mp4, media/2.mp4, media/3.mp4, media/4.mp4, media/5.mp4 and 2 more)" in str(caught.value)
     assert not list((cache / "artifacts").iterdir())
     assert build({**source, "exclude": ["/static/logo.png", "media"]}, cache).sha256 == GOLDEN
-    with pytest.raises(SourceError, match=r"1 file of the source is in Git LFS and not here \(logo\.png\)"):
+    with pytest.raises(SourceError, match=r"1 file of the source is in Git LFS and not downloaded \(logo\.png\)"):
         build({**source, "subdir": "static"}, cache)
     assert build({**source, "subdir": "static", "exclude": ["*.png"]}, cache).path
 

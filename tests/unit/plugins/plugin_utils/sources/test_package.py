@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import SourceError
-from ansible_collections.flaskops.server.plugins.plugin_utils.sources.package import pinned
+from ansible_collections.flaskops.server.plugins.plugin_utils.sources.package import parse_pinned
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.unpack import unpack
 
 
@@ -32,7 +32,7 @@ def test_a_package_is_a_requirements_file(cache: Path, tmp_path: Path) -> None:
     ],
 )
 def test_pinned(requirement: str) -> None:
-    assert pinned(requirement)[0] == requirement
+    assert parse_pinned(requirement)[0] == requirement
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_pinned(requirement: str) -> None:
 )
 def test_not_pinned(requirement: str, cache: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        pinned(requirement)
+        parse_pinned(requirement)
     assert "hunter2" not in str(caught.value)

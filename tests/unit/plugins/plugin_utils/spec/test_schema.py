@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import (
     Field,
     Schema,
-    ValidationError,
+    SchemaError,
     check,
     check_list,
     nearest,
@@ -216,7 +216,7 @@ def test_a_list_is_checked_item_by_item_and_then_between_them() -> None:
 
 
 def test_the_message_lists_every_error() -> None:
-    class ThingsError(ValidationError):
+    class ThingsError(SchemaError):
         where = "the things"
 
     assert str(ThingsError(["a: b"])) == "1 error in the things, nothing was changed:\n  - a: b"

@@ -21,7 +21,7 @@ KINDS = "path, git, archive, package, image"
 NAMED = "flask_apps[0].name: expected a string matching [a-z][a-z0-9-]{0,30}"
 
 
-def errors(*apps: Any) -> list[str]:
+def find_errors(*apps: Any) -> list[str]:
     with pytest.raises(SpecError) as caught:
         resolve(list(apps))
     assert SECRET not in str(caught.value)
@@ -29,7 +29,7 @@ def errors(*apps: Any) -> list[str]:
     return [error.removeprefix("flask_apps[0].") for error in caught.value.errors]
 
 
-ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
+ONE_ERROR: list[tuple[dict[str, Any], str]] = [
     ({"nmae": "shop"}, "nmae: unknown key, did you mean name?"),
     ({"source": {"gti": SECRET}}, "source.gti: unknown key, did you mean git?"),
     ({"source": None}, "source: missing, expected a dictionary"),
@@ -68,7 +68,10 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ),
     ({"uwsgi": {"harakri": 3}}, "uwsgi.harakri: not an option of uWSGI, did you mean harakiri?"),
     ({"gunicorn": {"time_out": 5}}, "gunicorn.time_out: not a setting of Gunicorn, did you mean timeout?"),
-    ({"gunicorn": {"daemon": True}}, "gunicorn.daemon: cannot be set here, systemd keeps the process"),
+    (
+        {"gunicorn": {"daemon": True}},
+        "gunicorn.daemon: cannot be set here, systemd supervises the process, which must stay in the foreground",
+    ),
     ({"gunicorn": {"post_fork": "f"}}, "gunicorn.post_fork: a Python function, which YAML cannot express"),
     ({"gunicorn": {"graceful_timeout": "9"}}, "gunicorn.graceful_timeout: expected a whole number of seconds"),
     ({"server": "container", "limits": {"Nice": 5}}, "limits.Nice: a container has no such limit, use CPUWeight"),
@@ -114,7 +117,7 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         for path in ("two words", "$document_root", "a;b", "a\\b", "a{b}", 'a"b')
     ),
     ({"static": [{"url": "/", "path": "s"}]}, "static[0].url: / belongs to the upstream, expected a path below it"),
-    ({"static": [{"url": u, "path": "s"} for u in ("/s", "/s/")]}, "static[1].url: used twice"),
+    ({"static": [{"url": u, "path": "s"} for u in ("/s", "/s/")]}, "static[1].url: used by an earlier entry too"),
     # What is served of a shared path below one has no place of its own in the inventory.
     (
         {"static": [{"url": "/m", "path": "m"}, {"url": "/x", "path": "my x"}], "shared_paths": ["m/up"]},
@@ -191,9 +194,9 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "error"), ONE_MISTAKE)
+@pytest.mark.parametrize(("change", "error"), ONE_ERROR)
 def test_each_rule(change: dict[str, Any], error: str) -> None:
-    found = errors({**SHOP, **change})
+    found = find_errors({**SHOP, **change})
     assert len(found) == 1
     assert found[0].startswith(error)
 
@@ -201,11 +204,11 @@ def test_each_rule(change: dict[str, Any], error: str) -> None:
 def test_all_errors_of_all_apps_are_in_one_message() -> None:
     first = {**SHOP, "nmae": 1, "source": {"path": ".", "git": SECRET}, "gunicorn": {"bind": SECRET}, "workers": -1}
     second = {**SHOP, "name": SECRET.upper(), "env": []}
-    assert errors(first, second) == [
+    assert find_errors(first, second) == [
         "nmae: unknown key, did you mean name?",
         "workers: expected a whole number or auto from 1 to 512",
         f"source: expected exactly one of {KINDS}, got path and git",
-        "gunicorn.bind: cannot be set here, the socket belongs to the release: nginx and the health proof find it there",
+        "gunicorn.bind: cannot be set here, the release controls the socket: nginx and the health check connect to it",
         "flask_apps[1].name: expected a string matching [a-z][a-z0-9-]{0,30}",
         "flask_apps[1].env: expected a dictionary, got a list",
         "flask_apps[1].domains[0]: already used by flask_apps[0]",
@@ -223,12 +226,12 @@ def test_all_errors_of_all_apps_are_in_one_message() -> None:
     ],
 )
 def test_two_apps_that_collide(change: dict[str, Any], error: str) -> None:
-    assert errors(SHOP, {**SHOP, **change}) == [error]
+    assert find_errors(SHOP, {**SHOP, **change}) == [error]
 
 
 def test_one_default_vhost() -> None:
     apps = [{**SHOP, "name": name, "domains": []} for name in ("a", "b")]
-    assert errors(*apps) == [
+    assert find_errors(*apps) == [
         "flask_apps[1].domains: missing, but flask_apps[0] has none either, and a host has one default vhost"
     ]
 
@@ -247,7 +250,7 @@ def test_one_app_says_its_own_path() -> None:
 
 
 def test_every_reserved_name_is_refused() -> None:
-    assert {name for name in RESERVED_NAMES if errors({**SHOP, "name": name})} == RESERVED_NAMES
+    assert {name for name in RESERVED_NAMES if find_errors({**SHOP, "name": name})} == RESERVED_NAMES
 
 
 def test_defaults() -> None:
