@@ -55,9 +55,15 @@ options:
         no site of nginx leads to the app yet.
     type: bool
     default: false
+  _context:
+    description: Filled in by the action plugin. A task that sets it is refused.
+    type: dict
+  _sensitive:
+    description: Filled in by the action plugin. A task that sets it is refused.
+    type: str
 """
 
-    ATTRIBUTES = r"""
+    SUPPORT = r"""
 options: {}
 attributes:
   action:

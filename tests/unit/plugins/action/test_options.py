@@ -60,8 +60,7 @@ def test_a_value_of_a_wrong_type_is_refused(name: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_documented_is_what_a_task_can_say(name: str) -> None:
-    text = (PLUGINS / "modules" / f"{name}.py").read_text(encoding="utf-8")
-    documentation = yaml.safe_load(text.partition('DOCUMENTATION = r"""')[2].partition('"""')[0])
+    documentation = yaml.safe_load((PLUGINS / "modules" / f"{name}.yml").read_text(encoding="utf-8"))["DOCUMENTATION"]
     if "options" not in documentation:
         fragment = importlib.import_module(f"ansible_collections.flaskops.server.plugins.doc_fragments.{name}")
         documentation = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)

@@ -27,7 +27,7 @@ def test_no_apps_no_sites() -> None:
 
 
 def test_two_default_servers_are_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="is the default vhost already"):
+    with pytest.raises(AnsibleFilterError, match="has none either, and a host has one default vhost"):
         nginx_sites([app("one"), app("two")])
 
 
