@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How much of the collection's code a host receives with each module: what Ansible zips, and sends as base64.
+"""Print how much of the collection's code a host receives with each module: Ansible zips it and sends it as base64.
 
 Ansible adds its own `AnsibleModule` to that, which is the same for every module.
 """
@@ -18,7 +18,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 PREFIX = "ansible_collections.flaskops.server.plugins."
 
 
-def imported(path: Path) -> set[Path]:
+def list_imports(path: Path) -> set[Path]:
     """Return the files of the collection that a file imports, and the packages that they lie in."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -32,21 +32,21 @@ def imported(path: Path) -> set[Path]:
     return found
 
 
-def sent(module: str) -> set[Path]:
+def list_files(module: str) -> set[Path]:
     """Return the files that a module needs on a host."""
     files: set[Path] = set()
     todo = {PLUGINS / "modules" / f"{module}.py"}
     while todo:
         files |= todo
-        todo = {other for path in todo for other in imported(path)} - files
+        todo = {other for path in todo for other in list_imports(path)} - files
     return files
 
 
-def size(module: str) -> int:
+def measure(module: str) -> int:
     """Return the bytes of a module's payload."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(sent(module)):
+        for path in sorted(list_files(module)):
             archive.write(path, PREFIX.replace(".", "/") + str(path.relative_to(PLUGINS)))
     return len(base64.b64encode(packed.getvalue()))
 
@@ -54,8 +54,8 @@ def size(module: str) -> int:
 def main() -> None:
     """Print a line for each module that has code of its own."""
     for path in sorted((PLUGINS / "modules").glob("*.py")):
-        if len(sent(path.stem)) > 1:
-            print(f"{path.stem:<20} {size(path.stem) / 1000:6.1f} KB in {len(sent(path.stem))} files")
+        if len(list_files(path.stem)) > 1:
+            print(f"{path.stem:<20} {measure(path.stem) / 1000:6.1f} KB in {len(list_files(path.stem))} files")
 
 
 if __name__ == "__main__":

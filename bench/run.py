@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Timings of the shipped playbooks against bench/plain.yml, in one interleaved run over SSH. `make bench` calls this.
 
-Each contender has a fresh container of its own that behaves as a VM. README.md says what is measured, and how.
+Each contender has a fresh container of its own that behaves as a VM. README.md describes the rows and the method.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Plays = Sequence[Sequence[str]]
 
 
 class BenchError(Exception):
-    """A contender failed, or did something else than the row says; the message holds what Ansible said."""
+    """A contender failed, or did not do what the row says; the message holds Ansible's output."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Contender:
 
 @dataclass
 class Measured:
-    """One measurement. ``seconds`` and ``served`` (when the wanted version answered first) count from the start."""
+    """One measurement. ``seconds`` and ``served`` (until the new version answered first) count from the start."""
 
     seconds: float
     tasks: int
@@ -75,9 +75,9 @@ def set_version(source: Path, version: str) -> None:
 
 
 def play(directory: Path, plays: Plays) -> tuple[float, int, list[str]]:
-    """Run playbooks; returns seconds, how many tasks ran, and the names of those that said `changed`.
+    """Run playbooks; return seconds, how many tasks ran, and the names of those that reported `changed`.
 
-    Raises BenchError with the output when one fails.
+    :raises BenchError: with the output when one fails.
     """
     results = 0
     changed = []
@@ -97,7 +97,10 @@ def play(directory: Path, plays: Plays) -> tuple[float, int, list[str]]:
 
 
 def measure(directory: Path, contender: Contender, row: str, version: str | None = None) -> Measured:
-    """Run one row, under load when a version is to be serving afterwards; Raises BenchError when it does not."""
+    """Run one row, under load if a version is expected to serve afterwards.
+
+    :raises BenchError: when it does not serve.
+    """
     if version is None:
         return Measured(*play(directory, contender.plays[row]))
     load = client.Load(client.Target(contender.address, 443, tls=True, name=DOMAIN), LANES, rate=RATE)
@@ -110,18 +113,18 @@ def measure(directory: Path, contender: Contender, row: str, version: str | None
         time.sleep(3)
     seen = load.summary.versions.get(version)
     if seen is None:
-        raise BenchError(f"{contender.name}: {row} did not bring version {version}: {load.summary}")
+        raise BenchError(f"{contender.name}: {row} did not put version {version} live: {load.summary}")
     served = load.summary.started + seen.first - began
     return Measured(seconds, tasks, changed, served, load.summary)
 
 
 @contextmanager
 def host(name: str, image: str, directory: Path, key: Path) -> Iterator[str]:
-    """A fresh container that one logs in to as on a cloud's VM; yields its address, removes it at the end."""
+    """Start a fresh container with a login like that of a cloud VM; yield its address, remove it at the end."""
     testhosts.remove_host(name)
     try:
         testhosts.start_host(name, image)
-        # The image's package lists are empty and new, and the apt module goes by their age; a VM's are old.
+        # The image's package lists are empty but new, and the apt module checks their age; on a VM they are old.
         login = ["docker", "exec", "--interactive", name, "sh", "-euc"]
         login.append(f"touch -d @0 /var/lib/apt/lists\n{demo.PREPARE_LOGIN}")
         subprocess.run(login, input=key.with_suffix(".pub").read_bytes(), check=True)
@@ -173,7 +176,7 @@ def write_inventory(directory: Path, contenders: Sequence[Contender], key: Path)
 
 
 def shop_tree(destination: Path) -> Path:
-    """Copy the shop as git would have it, without what running it leaves behind."""
+    """Copy the shop as git has it, without files from running it."""
     leftovers = shutil.ignore_patterns("__pycache__", "instance", ".*_cache", ".venv")
     shutil.copytree(ROOT / "examples" / "shop", destination, ignore=leftovers)
     return destination
@@ -183,7 +186,7 @@ ROWS = ("first provision", "nothing changed, site", "nothing changed, deploy", "
 
 
 def contenders(directory: Path, only: Sequence[str]) -> list[Contender]:
-    """Return both ways to deploy; the plain one has one playbook for everything."""
+    """Return both contenders; the plain one has one playbook for everything."""
     limit = ("--limit", "ours")
     ours: dict[str, Plays] = {
         "first provision": [("playbooks/site.yml", *limit)],
@@ -202,10 +205,10 @@ def contenders(directory: Path, only: Sequence[str]) -> list[Contender]:
 def rounds(directory: Path, running: Sequence[Contender], count: int, say: Callable[[str], None]) -> None:
     """Measure every row ``count`` times, the contenders in turn; the first provision once.
 
-    A round redeploys, runs twice with nothing to do, and goes back. Going back is, the plain way, deploying the old code.
+    A round redeploys, runs twice with nothing to do, and rolls back; the plain way to roll back is to deploy the old code.
     """
 
-    def each(row: str, version: str | None = None, *, back: bool = False) -> None:
+    def measure_all(row: str, version: str | None = None, *, back: bool = False) -> None:
         for contender in running:
             if version is not None and (not back or contender.name == "plain"):
                 set_version(contender.source, version)
@@ -218,19 +221,19 @@ def rounds(directory: Path, running: Sequence[Contender], count: int, say: Calla
             loaded = f"; served after {measured.served:.1f} s; {measured.load}" if measured.load else ""
             say(f"{row}, {contender.name}: {measured.seconds:.1f} s, {measured.tasks} tasks{loaded}")
 
-    each("first provision")
+    measure_all("first provision")
     version = "1.0.0"
     for number in range(1, count + 1):
         before, version = version, f"1.0.{number}"
-        each("code-only redeploy", version)
-        each("nothing changed, deploy")
-        each("nothing changed, site")
-        each("rollback", before, back=True)
+        measure_all("code-only redeploy", version)
+        measure_all("nothing changed, deploy")
+        measure_all("nothing changed, site")
+        measure_all("rollback", before, back=True)
         version = before
 
 
 def table(running: Sequence[Contender]) -> str:
-    """Render the medians, their ratio, and what the load client counted, as Markdown."""
+    """Render the medians, their ratio, and the counts of the load client as Markdown."""
 
     def median(contender: Contender, row: str) -> float:
         return statistics.median(measured.seconds for measured in contender.facts[row])
@@ -261,7 +264,7 @@ def table(running: Sequence[Contender]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a contender failed or something is missing on this machine."""
+    """Run the benchmark; return 1 if a contender failed or something is missing on this machine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--image", choices=sorted(testhosts.SUITES), default="debian13")

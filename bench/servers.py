@@ -29,7 +29,7 @@ import testhosts  # noqa: E402
 from ansible_collections.flaskops.server.plugins.plugin_utils.servers import SERVERS  # noqa: E402
 
 HOST = "flaskops-bench-servers"
-#: What is asked: an answer that Flask alone makes, and a page with a query and a template.
+#: The requests: a small answer from Flask alone, and a page with a query and a template.
 TARGETS = {"small answer": "/healthz", "page": "/"}
 CONNECTIONS = 16
 
@@ -58,12 +58,12 @@ while time.monotonic() < began + 60:
 
 
 class BenchError(Exception):
-    """Something did not do what it is measured for; the message holds what was said."""
+    """A command failed, or an answer was not a good one; the message holds the output."""
 
 
 @dataclass
 class Measured:
-    """What one server did: requests a second by target, seconds to start, memory in MiB, exposure."""
+    """The measurements of a server: requests a second by target, seconds to start, memory in MiB, exposure."""
 
     rates: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TARGETS})
     starts: list[float] = field(default_factory=list)
@@ -71,18 +71,19 @@ class Measured:
     exposure: str = ""
 
 
-def app_name(server: str) -> str:
+def name_app(server: str) -> str:
+    """Return the name of a server's app."""
     return f"on-{server.replace('_', '-')}"
 
 
-def app(server: str) -> dict[str, Any]:
-    """The shop under a server: the same workers and threads for all."""
+def define_app(server: str) -> dict[str, Any]:
+    """Return the shop under a server, with the same workers and threads for all."""
     return {
-        "name": app_name(server),
+        "name": name_app(server),
         "server": server,
         "source": {"path": str(ROOT / "examples" / "shop")},
         "wsgi": "shop:create_app()",
-        "domains": [f"{app_name(server)}.test"],
+        "domains": [f"{name_app(server)}.test"],
         "workers": 2,
         "threads": 4,
         "secrets": {"SHOP_SECRET_KEY": "not a secret, a benchmark"},
@@ -92,7 +93,11 @@ def app(server: str) -> dict[str, Any]:
     }
 
 
-def on_host(*command: str) -> str:
+def run_on_host(*command: str) -> str:
+    """Run a command on the test host and return its output.
+
+    :raises BenchError: when it fails.
+    """
     done = subprocess.run(
         ["docker", "exec", HOST, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
@@ -102,6 +107,10 @@ def on_host(*command: str) -> str:
 
 
 def play(directory: Path, playbook: str) -> str:
+    """Run a playbook of the collection and return its output.
+
+    :raises BenchError: when it fails.
+    """
     command = ["ansible-playbook", "--inventory", str(directory / "inventory.json"), f"playbooks/{playbook}.yml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -115,47 +124,50 @@ def prepare(directory: Path, image: str) -> None:
     testhosts.remove_host(HOST)
     images = ROOT / ".cache" / "images"
     testhosts.start_host(HOST, image, f"--volume={images}:/srv/images:ro", "--volume=/var/lib/containers")
-    on_host("sh", "-euc", "apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk runc podman")
-    on_host("podman", "load", "--quiet", "--input", "/srv/images/python.tar")
+    run_on_host("sh", "-euc", "apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk runc podman")
+    run_on_host("podman", "load", "--quiet", "--input", "/srv/images/python.tar")
     variables = {
         "ansible_connection": "community.docker.docker",
         "ansible_host": HOST,
         "python_ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
         "container_base_image": "localhost/flaskops-test:python",
-        "flask_apps": [app(server) for server in SERVERS],
+        "flask_apps": [define_app(server) for server in SERVERS],
     }
     inventory = {"all": {"hosts": {"host": variables}}}
     (directory / "inventory.json").write_text(json.dumps(inventory))
     play(directory, "site")
 
 
-def rate(server: str, target: str, seconds: int) -> float:
-    """Return requests a second through nginx; every answer must be a good one."""
+def measure_rate(server: str, target: str, seconds: int) -> float:
+    """Return requests a second through nginx.
+
+    :raises BenchError: when an answer is an error.
+    """
     command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={seconds}s"]
-    said = on_host(*command, "--header", f"Host: {app_name(server)}.test", f"http://127.0.0.1{target}")
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise BenchError(f"{server} {target}:\n{said}")
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])  # type: ignore[index]
+    output = run_on_host(*command, "--header", f"Host: {name_app(server)}.test", f"http://127.0.0.1{target}")
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise BenchError(f"{server} {target}:\n{output}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])  # type: ignore[index]
 
 
 def measure(directory: Path, rounds: int, seconds: int) -> dict[str, Measured]:
-    """Ask the servers in turn, so that whatever else the machine does hits all of them."""
+    """Measure the servers in turn, so that other load on this machine affects all of them."""
     measured = {server: Measured() for server in SERVERS}
     for number in range(1, rounds + 1):
-        for server, one in measured.items():
+        for server, measurement in measured.items():
             for name, target in TARGETS.items():
-                one.rates[name].append(rate(server, target, seconds))
-            one.starts.append(float(on_host("python3", "-c", START, app_name(server))))
-            rates = ", ".join(f"{name} {many[-1]:.0f}/s" for name, many in one.rates.items())
-            testhosts.say(f"round {number}, {server}: {rates}, starts in {one.starts[-1]:.2f} s")
+                measurement.rates[name].append(measure_rate(server, target, seconds))
+            measurement.starts.append(float(run_on_host("python3", "-c", START, name_app(server))))
+            rates = ", ".join(f"{name} {many[-1]:.0f}/s" for name, many in measurement.rates.items())
+            testhosts.say(f"round {number}, {server}: {rates}, starts in {measurement.starts[-1]:.2f} s")
     time.sleep(2)
     status = play(directory, "status")
-    for server, one in measured.items():
-        about = status[status.index(f"{app_name(server)}: ") :]
-        one.memory = int(re.search(r"(\d+) MiB", about)[1])  # type: ignore[index]
-        release = on_host("readlink", f"/srv/{app_name(server)}/live").strip().rpartition("/")[2]
-        said = on_host("systemd-analyze", "security", "--no-pager", f"{app_name(server)}@{release}.service")
-        one.exposure = re.search(r"level for .*: ([\d.]+)", said)[1]  # type: ignore[index]
+    for server, measurement in measured.items():
+        about = status[status.index(f"{name_app(server)}: ") :]
+        measurement.memory = int(re.search(r"(\d+) MiB", about)[1])  # type: ignore[index]
+        release = run_on_host("readlink", f"/srv/{name_app(server)}/live").strip().rpartition("/")[2]
+        output = run_on_host("systemd-analyze", "security", "--no-pager", f"{name_app(server)}@{release}.service")
+        measurement.exposure = re.search(r"level for .*: ([\d.]+)", output)[1]  # type: ignore[index]
     return measured
 
 
@@ -163,22 +175,22 @@ def table(measured: dict[str, Measured]) -> str:
     """Render the medians as Markdown, throughput relative to Gunicorn's."""
     heads = ["", *(f"{name}, relative (requests/s)" for name in TARGETS), "memory", "start", "exposure"]
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
-    for server, one in measured.items():
+    for server, measurement in measured.items():
         cells = [f"`{server}`"]
         for name in TARGETS:
-            median = statistics.median(one.rates[name])
+            median = statistics.median(measurement.rates[name])
             first = statistics.median(measured["gunicorn"].rates[name])
             cells.append(f"{median / first:.2f} ({median:.0f})")
-        cells += [f"{one.memory} MiB", f"{statistics.median(one.starts):.2f} s", one.exposure]
+        cells += [f"{measurement.memory} MiB", f"{statistics.median(measurement.starts):.2f} s", measurement.exposure]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the comparison; 1 where something failed or is missing on this machine."""
+    """Run the comparison; return 1 if something failed or is missing on this machine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5, help="how long each target is asked in a round")
+    parser.add_argument("--seconds", type=int, default=5, help="how long each target is measured in a round")
     parser.add_argument("--image", choices=sorted(testhosts.SUITES), default="debian13")
     options = parser.parse_args(arguments)
     os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")

@@ -27,7 +27,7 @@ NAME = "flaskops-demo"
 IMAGE = "debian13"
 USER = "debian"
 
-#: What is the demo's own: keys, how to reach the host, and whether the image was made for it.
+#: The demo's state: keys, the SSH configuration, and whether the image was made for the demo.
 STATE = ROOT / ".cache" / "demo"
 MADE_IMAGE = STATE / "made-image"
 
@@ -43,7 +43,7 @@ chown {USER}: /home/{USER}/.ssh/authorized_keys
 
 
 def free_port(first: int) -> int:
-    """The first TCP port from `first` on that nothing on this machine listens on."""
+    """Return the first free TCP port of this machine, starting at `first`."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,14 +56,14 @@ def free_port(first: int) -> int:
 
 
 def published_port() -> int:
-    """The port of this machine that leads to the host's HTTPS."""
+    """Return the port of this machine that is published for the host's HTTPS."""
     return int(output("docker", "port", NAME, "443/tcp").splitlines()[0].rpartition(":")[2])
 
 
 def ensure_host() -> None:
-    """Start the host where it is not running, and make it reachable over SSH under its name.
+    """Start the host if it is not running, and make it reachable over SSH under its name.
 
-    :raises ToolError: where something is missing on this machine or the host does not come up.
+    :raises ToolError: when something is missing on this machine, or the host does not boot.
     """
     testhosts.ensure_engine()
     STATE.mkdir(parents=True, exist_ok=True)
@@ -101,11 +101,11 @@ def ensure_host() -> None:
 
 
 def fetch(port: int) -> str:
-    """The page's title, through nginx over HTTPS.
+    """Return the page's title, requested through nginx over HTTPS.
 
-    :raises ToolError: where the answer is anything but a page.
+    :raises ToolError: when the answer is not a page.
     """
-    # The certificate is the demo's own: nothing that this machine could check it against.
+    # The certificate is self-signed: this machine cannot verify it.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -125,12 +125,12 @@ def fetch(port: int) -> str:
 
 
 def live_release() -> str:
-    """The identity of the release that visitors get; empty where there is none yet."""
+    """Return the id of the release that visitors get; empty if there is none yet."""
     return output("docker", "exec", NAME, "readlink", "/srv/shop/live").rpartition("/")[2]
 
 
 def up(arguments: list[str]) -> int:
-    """Bring the demo up and say what is there; the exit code of Ansible where that failed."""
+    """Start the demo and show its address; return the exit code of Ansible if that fails."""
     started = time.monotonic()
     ensure_host()
     before = live_release()
@@ -158,7 +158,7 @@ def up(arguments: list[str]) -> int:
 
 
 def clean() -> None:
-    """Remove the host, its keys, and the image where it was made for the demo and nothing else uses it."""
+    """Remove the host, its keys, and the image if it was made for the demo and nothing else uses it."""
     if testhosts.engine_answers():
         testhosts.remove_host(NAME)
         if MADE_IMAGE.exists():
@@ -168,16 +168,16 @@ def clean() -> None:
 
 
 def main() -> int:
-    """Run one subcommand; 1 where something is missing on this machine."""
+    """Run one subcommand; return 1 if something is missing on this machine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("command", choices=["up", "host", "there", "clean"])
-    given, rest = parser.parse_known_args()
+    parsed, rest = parser.parse_known_args()
     try:
-        if given.command == "up":
+        if parsed.command == "up":
             return up(rest)
-        if given.command == "there" and not testhosts.host_state(NAME):
-            raise ToolError("There is no demo yet: `make demo` makes it.")
-        if given.command == "clean":
+        if parsed.command == "there" and not testhosts.host_state(NAME):
+            raise ToolError("The demo is not set up yet. Run: make demo")
+        if parsed.command == "clean":
             clean()
         else:
             ensure_host()

@@ -91,8 +91,8 @@ def updated(document: str) -> str:
 
     :raises ValueError: when a marker is missing.
     """
-    before, _, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, _unused, rest = document.partition(BEGIN)
+    _unused, end, after = rest.partition(END)
     if not end:
         raise ValueError(f"there is no {BEGIN} with an {END} after it")
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"

@@ -7,9 +7,9 @@
     tools/testhosts.py images [NAME...]  make sure that the images exist (debian12, debian13, and each with -ready)
     tools/testhosts.py python            make .cache/images/python.tar, a base image for containers inside of test hosts
     tools/testhosts.py clone             write .env.yml, which tells Molecule this clone's hosts from those of others
-    tools/testhosts.py remove            remove this clone's test hosts, and the images where no container uses them
+    tools/testhosts.py remove            remove this clone's test hosts, and the images that no container uses
 
-They do nothing when nothing is to be done. The images are cached and made again only when their recipe changes: the
+They do nothing if there is nothing to do. The images are cached and made again only when their recipe changes: the
 files in tools/testhost and tools/testhost-ready, and what apt is told about proxies on this machine. Of `-ready`
 images the distribution's packages that most scenarios install are a part.
 """
@@ -38,12 +38,12 @@ NAMES = [*SUITES, *(name + READY for name in SUITES)]
 #: What .env.yml, which Molecule reads, and the names of this clone's test hosts have in common.
 CLONE = hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]
 
-#: How long a registry has to hand out the base image, dockerd to answer and a host to boot, in seconds.
+#: Seconds to wait for a registry to serve the base image, for dockerd to answer, and for a host to boot.
 PULL_TIMEOUT = 60
 ENGINE_TIMEOUT = 60
 BOOT_TIMEOUT = 60
 
-#: What apt on this machine knows about its way to the mirrors; the images need to know it too.
+#: The settings of this machine's apt that the images need to reach the mirrors.
 APT_SETTINGS = (
     "Acquire::http::Proxy",
     "Acquire::https::Proxy",
@@ -70,12 +70,12 @@ class ToolError(Exception):
 
 
 def say(message: str) -> None:
-    """Print what happens, at once."""
+    """Print a message without buffering."""
     print(message, flush=True)
 
 
 def succeeds(*command: str, timeout: float | None = None) -> bool:
-    """Run a command silently; True where it ended with 0 in time (seconds)."""
+    """Run a command silently; True if it succeeds within the timeout (seconds)."""
     try:
         return subprocess.run(command, capture_output=True, timeout=timeout, check=False).returncode == 0
     except (FileNotFoundError, subprocess.TimeoutExpired):
@@ -83,7 +83,7 @@ def succeeds(*command: str, timeout: float | None = None) -> bool:
 
 
 def output(*command: str) -> str:
-    """The standard output of a command, stripped; empty where it failed."""
+    """Return the standard output of a command, stripped; empty if the command is missing."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:
@@ -91,10 +91,10 @@ def output(*command: str) -> str:
 
 
 def run(*command: str, what: str) -> None:
-    """Run a command; its output is shown only when it fails.
+    """Run a command; show its output only if it fails.
 
     :param what: what the command is for, for the message.
-    :raises ToolError: with the end of the output.
+    :raises ToolError: when it fails, with the end of its output.
     """
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
@@ -103,12 +103,12 @@ def run(*command: str, what: str) -> None:
 
 
 def can_apt_install() -> bool:
-    """True on Debian and Ubuntu as root."""
+    """Whether this is root on Debian or Ubuntu."""
     return os.geteuid() == 0 and Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
 def apt_install(*packages: str) -> None:
-    """Install Debian packages, with fresh package lists only where the first try fails."""
+    """Install Debian packages; update the package lists only if the first attempt fails."""
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     command = ("apt-get", "install", "-y", "--no-install-recommends", *packages)
     if not succeeds(*command):
@@ -117,7 +117,7 @@ def apt_install(*packages: str) -> None:
 
 
 def engine_answers() -> bool:
-    """True where the docker command reaches a running engine."""
+    """Whether the docker command reaches a running engine."""
     return succeeds("docker", "info", "--format", "{{.ServerVersion}}", timeout=30) and bool(
         output("docker", "info", "--format", "{{.ServerVersion}}")
     )
@@ -126,7 +126,7 @@ def engine_answers() -> bool:
 def ensure_engine() -> None:
     """Make sure that a container engine answers.
 
-    :raises ToolError: where none does and this is no machine to install one on, or where it does not start.
+    :raises ToolError: when none answers and none can be installed here, or when it does not start.
     """
     if engine_answers():
         return
@@ -151,16 +151,16 @@ def ensure_engine() -> None:
     deadline = time.monotonic() + ENGINE_TIMEOUT
     while not engine_answers():
         if time.monotonic() > deadline or (process is not None and process.poll() is not None):
-            said = log.read_text(errors="replace") if log else output("journalctl", "-u", "docker", "-n", "30")
-            raise ToolError("The container engine does not answer. Its log ends with:\n" + said[-3000:])
+            tail = log.read_text(errors="replace") if log else output("journalctl", "-u", "docker", "-n", "30")
+            raise ToolError("The container engine does not answer. Its log ends with:\n" + tail[-3000:])
         time.sleep(0.5)
 
 
 def apt_settings() -> str:
-    """What this machine's apt is told about proxies and dates, as text of an apt.conf."""
+    """Return the settings of this machine's apt for proxies and dates, as the text of an apt.conf."""
     lines = []
     for line in output("apt-config", "dump", *APT_SETTINGS).splitlines():
-        name, _, value = line.partition(" ")
+        name, _unused, value = line.partition(" ")
         if name in APT_SETTINGS and value.strip('";'):
             lines.append(line)
     known = {line.split()[0] for line in lines}
@@ -173,7 +173,7 @@ def apt_settings() -> str:
 
 
 def recipe_id(name: str) -> str:
-    """The checksum of everything that decides what the image holds."""
+    """Return the checksum of everything that determines the content of an image."""
     digest = hashlib.sha256(f"{name}\n{apt_settings()}".encode())
     for path in sorted([*RECIPE.iterdir(), *(READY_RECIPE.iterdir() if name.endswith(READY) else [])]):
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
@@ -181,7 +181,7 @@ def recipe_id(name: str) -> str:
 
 
 def image_is_current(name: str) -> bool:
-    """True where the image exists and was made from this recipe."""
+    """Whether the image exists and was made from this recipe."""
     template = '{{index .Config.Labels "' + LABEL + '"}}'
     return output("docker", "image", "inspect", "--format", template, f"{IMAGE}:{name}") == recipe_id(name)
 
@@ -190,7 +190,7 @@ def base_image(name: str, scratch: Path) -> str:
     """Get or make Debian's base image; return the name that the engine knows it by.
 
     :param scratch: a directory for what is needed on the way.
-    :raises ToolError: where no registry answers and mmdebstrap cannot be used.
+    :raises ToolError: when no registry answers and mmdebstrap cannot be used.
     """
     official = f"debian:{name.removeprefix('debian')}"
     if succeeds("docker", "image", "inspect", official):
@@ -200,7 +200,7 @@ def base_image(name: str, scratch: Path) -> str:
     if shutil.which("mmdebstrap") is None or not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
         if not can_apt_install():
             raise ToolError(
-                f"No container registry hands out {official}, and mmdebstrap is not here to make it:"
+                f"No container registry serves {official}, and mmdebstrap is not installed to make it:"
                 " install mmdebstrap and debian-archive-keyring, or pull the image."
             )
         say("Installing mmdebstrap ...")
@@ -212,16 +212,16 @@ def base_image(name: str, scratch: Path) -> str:
     options = [f"--aptopt={line}" for line in apt_settings().splitlines()]
     command = ("mmdebstrap", "--variant=minbase", f"--include={packages}", *options, SUITES[name])
     run(*command, str(tarball), str(sources), what=f"mmdebstrap {SUITES[name]}")
-    made = f"{IMAGE}-base:{name}"
-    run("docker", "import", str(tarball), made, what="docker import")
+    base = f"{IMAGE}-base:{name}"
+    run("docker", "import", str(tarball), base, what="docker import")
     tarball.unlink()
-    return made
+    return base
 
 
 def ensure_image(name: str) -> bool:
-    """Make sure that `flaskops-test:NAME` exists and is current; True where it was made now.
+    """Make sure that `flaskops-test:NAME` exists and is current; True if it was made now.
 
-    :raises ToolError: where it cannot be made.
+    :raises ToolError: when it cannot be made.
     """
     if image_is_current(name):
         return False
@@ -248,7 +248,7 @@ def ensure_image(name: str) -> bool:
 def ensure_python_image() -> None:
     """Make sure that there is an archive of a base image with Python, for containers inside of test hosts.
 
-    :raises ToolError: where it cannot be made.
+    :raises ToolError: when it cannot be made.
     """
     ensure_image("debian13")
     archive = ROOT / ".cache" / "images" / "python.tar"
@@ -260,30 +260,30 @@ def ensure_python_image() -> None:
     made = f"localhost/{IMAGE}:python"
     recipe = RECIPE / "python.Dockerfile"
     run("docker", "build", "--quiet", f"--file={recipe}", f"--tag={made}", str(RECIPE), what=f"docker build {made}")
-    # Renamed when it is complete: scenarios run side by side.
+    # Renamed once it is complete: several scenarios may run at once.
     run("docker", "save", f"--output={archive}.{os.getpid()}", made, what="docker save")
     os.replace(f"{archive}.{os.getpid()}", archive)
     marker.write_text(recipe_id("python"))
 
 
 def remove_images(*names: str) -> None:
-    """Remove images that no container uses, with the base that they were made from."""
+    """Remove images that no container uses, and the base images of those."""
     for name in names:
         if succeeds("docker", "image", "rm", f"{IMAGE}:{name}"):
             succeeds("docker", "image", "rm", f"{IMAGE}-base:{name}")
 
 
 def host_state(name: str) -> str:
-    """What the engine says of a container (`running`, `exited`, ...); empty where there is none."""
+    """Return the state of a container (`running`, `exited`, ...); empty if there is none."""
     return output("docker", "container", "inspect", "--format", "{{.State.Status}}", name)
 
 
 def start_host(name: str, image: str, *options: str) -> None:
-    """Make a container that behaves as a VM, or start it again, and wait until its systemd says `running`.
+    """Create or start a container that behaves as a VM, and wait until its systemd reports `running`.
 
-    :param image: the name of an image of ours, such as `debian13`.
+    :param image: the name of one of our images, such as `debian13`.
     :param options: further options of `docker run`.
-    :raises ToolError: where it does not come up.
+    :raises ToolError: when it does not boot.
     """
     state = host_state(name)
     if not state:
@@ -304,21 +304,21 @@ def start_host(name: str, image: str, *options: str) -> None:
     elif state != "running":
         run("docker", "start", name, what=f"starting {name}")
     deadline = time.monotonic() + BOOT_TIMEOUT
-    while (said := output("docker", "exec", name, "systemctl", "is-system-running")) != "running":
+    while (boot_state := output("docker", "exec", name, "systemctl", "is-system-running")) != "running":
         if time.monotonic() > deadline or host_state(name) != "running":
             failed = output("docker", "exec", name, "systemctl", "--failed", "--no-legend", "--plain")
             log = output("docker", "logs", "--tail=20", name)
-            raise ToolError(f"{name} does not come up: systemd says {said or 'nothing'!r}.\n{failed}\n{log}")
+            raise ToolError(f"{name} does not boot: systemd reports {boot_state or 'nothing'!r}.\n{failed}\n{log}")
         time.sleep(0.2)
 
 
 def remove_host(name: str) -> None:
-    """Shut a container down, so that its connections end, and remove it with its anonymous volumes."""
+    """Stop a container, so that its connections end, and remove it with its anonymous volumes."""
     if host_state(name) == "running":
         succeeds("docker", "stop", "--time=10", name)
     if host_state(name):
         run("docker", "rm", "--force", "--volumes", name, what=f"removing {name}")
-    # On a host with cgroup v1 each systemd had a tree of its own; rmdir refuses those still in use.
+    # With cgroup v1 each systemd had a tree of its own; rmdir fails for those still in use.
     for tree in Path("/sys/fs/cgroup/unified/testhosts").glob("*"):
         for directory in sorted((tree, *tree.rglob("*/")), key=lambda path: len(path.parts), reverse=True):
             with contextlib.suppress(OSError):
@@ -332,7 +332,7 @@ def scenario_hosts() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; 1 where something is missing on this machine."""
+    """Run one subcommand; return 1 if something is missing on this machine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("engine", help="make sure that a container engine answers")
@@ -340,16 +340,16 @@ def main(arguments: list[str] | None = None) -> int:
     images.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     commands.add_parser("python", help="make sure that there is a base image for containers inside of test hosts")
     commands.add_parser("clone", help="write .env.yml for Molecule")
-    commands.add_parser("remove", help="remove this clone's test hosts, and the images where no container uses them")
-    given = parser.parse_args(arguments)
-    names = (given.names or NAMES) if given.command == "images" else []
+    commands.add_parser("remove", help="remove this clone's test hosts, and the images that no container uses")
+    parsed = parser.parse_args(arguments)
+    names = (parsed.names or NAMES) if parsed.command == "images" else []
     if unknown := set(names) - set(NAMES):
         parser.error(f"no such image: {', '.join(sorted(unknown))}")
     try:
-        if given.command == "clone":
+        if parsed.command == "clone":
             (ROOT / ".env.yml").write_text(f'---\nCLONE: "{CLONE}"\n')
             return 0
-        if given.command == "remove":
+        if parsed.command == "remove":
             for host in scenario_hosts():
                 remove_host(host)
             succeeds("docker", "image", "rm", f"localhost/{IMAGE}:python")
@@ -358,7 +358,7 @@ def main(arguments: list[str] | None = None) -> int:
         ensure_engine()
         for name in names:
             ensure_image(name)
-        if given.command == "python":
+        if parsed.command == "python":
             ensure_python_image()
     except ToolError as error:
         print(error, file=sys.stderr)

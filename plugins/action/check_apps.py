@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
         if wrong := check_core():
             return {**result, "failed": True, "msg": wrong}
         refuse_unknown(self._task.args, tuple(OPTIONS), "check_apps")
-        _, arguments = self.validate_argument_spec(OPTIONS)
+        _unused, arguments = self.validate_argument_spec(OPTIONS)
         try:
             apps = resolve(strip_tags(arguments["apps"]), arguments["path"])
             if arguments["fleet"]:

@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         require_core()
         result: dict[str, Any] = super().run(tmp, task_vars)
         refuse_unknown(self._task.args, tuple(OPTIONS), "packages")
-        _, arguments = self.validate_argument_spec(OPTIONS)
+        _unused, arguments = self.validate_argument_spec(OPTIONS)
         names: list[str] = arguments["names"]
         looked = self._low_level_execute_command(LOOK % shlex.join(names))
         result.update(changed=False, missing=missing(names, looked["stdout"]))

@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
         refuse_unknown(self._task.args, tuple(OPTIONS), "release")
         if "state" in self._task.args:
             _refuse_unknown_state(self._task.args["state"])
-        _, arguments = self.validate_argument_spec(OPTIONS)
+        _unused, arguments = self.validate_argument_spec(OPTIONS)
         step = Step(arguments["state"])
         app, sensitive = split_secrets(find_app(self._task.args["app"], lambda: self._apps(variables)))
         result["app"] = app["name"]

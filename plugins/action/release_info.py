@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         refuse_unknown(self._task.args, tuple(OPTIONS), "release_info")
-        _, options = self.validate_argument_spec(OPTIONS)
+        _unused, options = self.validate_argument_spec(OPTIONS)
         named = find_app(self._task.args["app"], lambda: self._templar.template(variables.get("flask_apps", [])))
         app, _sensitive = split_secrets(named)
         found: dict[str, Any] = self._execute_module(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ansible_collections.flaskops.server.tests.load.client import Lane, Load, Summary, Target
 from ansible_collections.flaskops.server.tests.support import deploying, visitor
@@ -28,7 +28,7 @@ RATE = 25.0
 
 @contextlib.contextmanager
 def visiting(
-    name: str, lanes: list[Lane] = LANES, rate: float = RATE, *, tls: bool = True
+    name: str, lanes: Sequence[Lane] = (), rate: float = RATE, *, tls: bool = True
 ) -> Iterator[dict[str, Load]]:
     """Keep asking every host; the summaries are complete when the block ends.
 
@@ -36,7 +36,7 @@ def visiting(
     """
     port = 443 if tls else 80
     loads = {
-        host: Load(Target(visitor.address(host), port, tls=tls, name=name), lanes, rate=rate)
+        host: Load(Target(visitor.address(host), port, tls=tls, name=name), list(lanes or LANES), rate=rate)
         for host in deploying.addresses()
     }
     for load in loads.values():

@@ -407,7 +407,7 @@ def visitors(host: str = "localhost") -> Iterator[dict[str, Visits]]:
         yield found
     finally:
         for name, process in running.items():
-            said, _ = process.communicate(timeout=30)
+            said, _unused = process.communicate(timeout=30)
             if said:
                 found[name].bodies, found[name].failures = json.loads(said.splitlines()[-1])
 

@@ -156,7 +156,7 @@ def check_properties(served: Served, own: Mapping[str, str]) -> None:
 def check_own_virtualenv(served: Served) -> None:
     """The process and the app in it use the virtualenv of this very release."""
     assert served.command()[0] == f"{served.home}/venv/bin/python"
-    _, body = served.ask("/process")
+    _unused, body = served.ask("/process")
     assert json.loads(body)["venv"] == f"{served.home}/venv"
 
 

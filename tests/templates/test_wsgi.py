@@ -438,7 +438,7 @@ class _Broken:
     def __init__(self, error: type[Exception]) -> None:
         self.error = error
 
-    def read(self, _: int) -> bytes:
+    def read(self, _unused: int) -> bytes:
         raise self.error
 
 
@@ -459,7 +459,7 @@ def test_a_body_that_drips_is_not_waited_for(release: Release, monkeypatch: pyte
     class Dripping:
         now = 0.0
 
-        def read(self, _: int) -> bytes:
+        def read(self, _unused: int) -> bytes:
             Dripping.now += 3
             return b"x"
 

@@ -146,7 +146,7 @@ def module_documentation(name: str) -> dict[str, Any]:
     documentation.setdefault("options", {})
     for fragment in documentation.get("extends_documentation_fragment", []):
         if fragment.startswith("flaskops.server."):
-            _, _, file, *part = fragment.split(".")
+            _unused, _unused, file, *part = fragment.split(".")
             found = importlib.import_module(f"ansible_collections.flaskops.server.plugins.doc_fragments.{file}")
             text = getattr(found.ModuleDocFragment, part[0].upper() if part else "DOCUMENTATION")
             documentation["options"] |= yaml.safe_load(text).get("options", {})
@@ -173,7 +173,7 @@ class Taken(Exception):  # noqa: N818
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_take_what_they_document(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken(argument_spec: dict[str, Any], **_: Any) -> None:
+    def taken(argument_spec: dict[str, Any], **_unused: Any) -> None:
         raise Taken(argument_spec)
 
     module = importlib.import_module(f"ansible_collections.flaskops.server.plugins.modules.{name}")

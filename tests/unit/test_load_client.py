@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_unused: Any) -> None:
         """Keep quiet."""
 
     def setup(self) -> None:
@@ -392,7 +392,7 @@ def test_the_command(server: Server, tmp_path: Path, how: str) -> None:
             stop.touch()
         elif how == "signal":
             process.terminate()
-        output, _ = process.communicate(timeout=20)
+        output, _unused = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "0 failed (none)" in output
     summary = json.loads(out.read_text())

@@ -44,7 +44,7 @@ HERE = Path(__file__).parent
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """A web server that writes no log."""
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, *_unused: object) -> None: ...
 
 
 def hides(*said: Any) -> bool:
@@ -134,7 +134,7 @@ def test_what_a_build_of_an_image_says(tmp_path: Path, monkeypatch: pytest.Monke
     recipe.write_text("FROM base\n")
     called: list[str] = []
 
-    def call(_: Any, arguments: list[str]) -> Any:
+    def call(_unused: Any, arguments: list[str]) -> Any:
         called.extend(arguments)
         return Finished(1, f"ERROR: {INDEX} {LINKS} says no to {PASSWORD}, {TOKEN}")
 

@@ -82,7 +82,7 @@ def test_a_good_release_goes_live_and_tells_no_secret(tmp_path: Path, ids: dict[
         here = outcome.settled(host)
         assert (here.live, here.instances) == (ids["2"], {ids["2"]: "active"})
         # That the secret reached the process shows that it was there to be told.
-        _, said = deploying.ask_live(deploying.addresses()[host], "/setting/PROBE_TOKEN")
+        _unused, said = deploying.ask_live(deploying.addresses()[host], "/setting/PROBE_TOKEN")
         assert TOKEN in said
 
 

@@ -44,7 +44,7 @@ def inside(served: Served, command: str) -> str:
 def status_of_main(served: Served) -> dict[str, str]:
     """What the kernel says of the container's first process."""
     lines = served.host.file(f"/proc/{inspect(served)['State']['Pid']}/status").content_string.splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {name: value.strip() for name, _unused, value in (line.partition(":") for line in lines)}
 
 
 # -- the instance ------------------------------------------------------------------------------------------------------

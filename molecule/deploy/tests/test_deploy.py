@@ -9,7 +9,7 @@ import base64
 import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def click_of(version: str) -> str:
 
 
 def visitors(
-    app: str = "left", lanes: list[Lane] = crowd.LANES, rate: float = crowd.RATE
+    app: str = "left", lanes: Sequence[Lane] = (), rate: float = crowd.RATE
 ) -> contextlib.AbstractContextManager[dict[str, Load]]:
     """Keep asking every host for an app."""
     return crowd.visiting(f"{app}.test", lanes, rate)

@@ -18,15 +18,15 @@ class Answer:
 
     def __init__(self, code: int, output: str) -> None:
         self.code = code
-        head, _, self.body = output.replace("\r\n", "\n").partition("\n\n")
+        head, _unused, self.body = output.replace("\r\n", "\n").partition("\n\n")
         while self.body.startswith("HTTP/"):
-            head, _, self.body = self.body.partition("\n\n")
+            head, _unused, self.body = self.body.partition("\n\n")
         status, *lines = head.splitlines() or [""]
         self.protocol = status.split(" ")[0]
         self.status = int(status.split(" ")[1]) if status else 0
         self.headers: dict[str, str] = {}
         for line in lines:
-            name, _, value = line.partition(":")
+            name, _unused, value = line.partition(":")
             known = self.headers.get(name.lower())
             self.headers[name.lower()] = value.strip() if known is None else f"{known}, {value.strip()}"
 
@@ -232,7 +232,7 @@ def test_text_is_compressed(ask):
 
 
 def test_too_many_requests_are_refused(ask):
-    statuses = [ask("http://limited.example.org/").status for _ in range(5)]
+    statuses = [ask("http://limited.example.org/").status for _unused in range(5)]
     assert 429 in statuses
 
 
@@ -354,7 +354,7 @@ def test_a_link_of_the_release_is_followed(ask):
 
 
 def log_of(host, wanted: str) -> dict[str, Any]:
-    for _ in range(20):
+    for _unused in range(20):
         entries = [json.loads(line) for line in host.file(LOG).content_string.splitlines() if line.startswith("{")]
         found = [entry for entry in entries if entry["uri"] == wanted]
         if found:

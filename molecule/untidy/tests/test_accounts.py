@@ -56,7 +56,7 @@ def ansible(*command: str) -> subprocess.CompletedProcess[str]:
 def check(*names: str) -> dict[str, Any]:
     """Run the module for some names and return its result."""
     done = ansible("ansible", HOST, "--become", "-m", "flaskops.server.check_host", "-a", json.dumps({"names": names}))
-    _, found, said = done.stdout.partition(" =>")
+    _unused, found, said = done.stdout.partition(" =>")
     assert found, done.stdout + done.stderr
     return {key: value for key, value in yaml.safe_load(said).items() if key != "ansible_facts"}
 

@@ -90,7 +90,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(("path", "status"), [("/private", 401), ("/upload", 413), ("/fails", 500)])
 def test_an_answer_that_comes_before_the_upload_is_read_reaches_its_visitor(path: str, status: int) -> None:
     address = visitor.address(HOST)
-    seen = collections.Counter(visitor.post(address, DOMAIN, path, UPLOAD, tls=False).status for _ in range(TIMES))
+    seen = collections.Counter(
+        visitor.post(address, DOMAIN, path, UPLOAD, tls=False).status for _unused in range(TIMES)
+    )
     assert seen == {status: TIMES}
 
 

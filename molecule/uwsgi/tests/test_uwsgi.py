@@ -67,7 +67,7 @@ def test_the_stats_socket_counts(served: Served) -> None:
         return sum(worker["requests"] for worker in stats(served)["workers"])
 
     before = requests()
-    for _ in range(5):
+    for _unused in range(5):
         served.ask("/version")
     assert requests() == before + 5
     # The option memory-report of this app.
@@ -129,7 +129,7 @@ def test_headers_as_long_as_nginx_lets_through(served: Served) -> None:
 def test_a_body_that_the_app_does_not_read_costs_no_answer(served: Served) -> None:
     # Of a route that takes no POST: the app answers at once.
     asked = "c.request('POST', '/version', body=b'x' * 3_000_000); answer = c.getresponse(); answer.read();"
-    for _ in range(20):
+    for _unused in range(20):
         assert served.python(f"{asked} print(answer.status)") == "405"
 
 
@@ -142,7 +142,7 @@ def test_an_answer_of_unknown_length_has_an_end(served: Served) -> None:
 
 def test_a_worker_that_dies_is_replaced(served: Served) -> None:
     before = served.children()
-    _, body = served.ask("/version")
+    _unused, body = served.ask("/version")
     served.host.check_output(f"kill -KILL {json.loads(body)['pid']}")
     deploying.wait_until("another worker", lambda: served.children() - before)
     assert len(served.children()) == len(before)
@@ -199,7 +199,7 @@ def test_harakiri_ends_what_hangs(httpbin: Served) -> None:
 
 def test_httpbin_answers(httpbin: Served) -> None:
     assert httpbin.ask("/status/418")[0] == 418
-    _, lines = httpbin.ask("/stream/5")
+    _unused, lines = httpbin.ask("/stream/5")
     assert [json.loads(line)["id"] for line in lines.splitlines()] == [0, 1, 2, 3, 4]
     asked = "c.request('POST', '/post', body=b'x' * 5_000_000, headers={'Content-Type': 'text/plain'});"
     assert httpbin.python(f"import json; {asked} print(len(json.load(c.getresponse())['data']))") == "5000000"

@@ -116,7 +116,7 @@ def _link_shared_paths(release: Release, code: Path, uid: int, gid: int) -> None
 
 def _set_ownership(accounts: Accounts, tree: Path, group: int) -> None:
     """Give a tree to root, readable for the app's group, writable for nobody else."""
-    for _, directories, names, place in os.fwalk(tree):
+    for _unused, directories, names, place in os.fwalk(tree):
         accounts.give(".", 0, group, place)
         os.chmod(".", 0o750, dir_fd=place)
         for name in (*directories, *names):

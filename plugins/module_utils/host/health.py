@@ -312,8 +312,10 @@ def _is_own(host: str, domains: Collection[str]) -> bool:
 def _cookie(line: str) -> tuple[str, str, bool]:
     """Return the name and the value of a cookie, and whether it is taken away (RFC 6265)."""
     pair, *attributes = line.split(";")
-    name, _, value = pair.partition("=")
-    of_cookie = {key.strip().lower(): text.strip() for key, _, text in (part.partition("=") for part in attributes)}
+    name, _unused, value = pair.partition("=")
+    of_cookie = {
+        key.strip().lower(): text.strip() for key, _unused, text in (part.partition("=") for part in attributes)
+    }
     is_over = False
     with contextlib.suppress(ValueError, TypeError):
         if "max-age" in of_cookie:

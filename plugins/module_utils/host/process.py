@@ -55,7 +55,7 @@ def run(command: Sequence[str], *, timeout: float | None, outlives: bool = False
         preexec_fn=None if outlives else _die_with_parent,
     )
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _unused = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         # A child may have made a session of its own: it is found by its parent, as long as that is there.
         # All are known before the first is killed, and the one that started them has no time to speak of it.
@@ -63,7 +63,7 @@ def run(command: Sequence[str], *, timeout: float | None, outlives: bool = False
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         try:
-            output, _ = process.communicate(timeout=_LAST_WORDS)
+            output, _unused = process.communicate(timeout=_LAST_WORDS)
         except subprocess.TimeoutExpired as left:
             # A daemon that it had left behind holds its output open.
             output = left.output.decode(errors="replace") if isinstance(left.output, bytes) else left.output or ""

@@ -150,7 +150,11 @@ def _without(server: str, taken: Claims) -> str:
 
 def _named(server: str, names: Sequence[str]) -> str:
     return re.sub(
-        r"^    server_name .+;$", lambda _: f"    server_name {' '.join(names)};", server, count=1, flags=re.MULTILINE
+        r"^    server_name .+;$",
+        lambda _unused: f"    server_name {' '.join(names)};",
+        server,
+        count=1,
+        flags=re.MULTILINE,
     )
 
 
@@ -204,7 +208,7 @@ def without_catch_all(root: Path, files: Sequence[File]) -> list[File]:
         if file.content and _is_site(file.path)
         for address in claims_of(file.content).defaults
     }
-    held = {address for _, text in _left_out(root, files) for address in claims_of(text).defaults} - taken
+    held = {address for _unused, text in _left_out(root, files) for address in claims_of(text).defaults} - taken
 
     def yields(found: re.Match[str]) -> str:
         return "" if claims_of(found.group()).defaults & held else found.group()

@@ -28,7 +28,8 @@ def sites_of_apps(apps: Sequence[Mapping[str, Any]], root: str = "/srv") -> list
     if len(nameless) > 1:
         raise SitesError(
             [
-                f"flask_apps: {' and '.join(nameless)} have no domains, but only one app can be the default vhost; set domains"
+                f"flask_apps: {' and '.join(nameless)} have no domains, but only one app can be the "
+                "default vhost; set domains"
             ]
         )
     return [_make_site(app, f"{root}/{app['name']}") for app in apps]

@@ -104,7 +104,7 @@ def choose(fleet: Fleet, only: Any, single: bool) -> list[str]:
                 name + (f" (did you mean {hint[0]}?)" if hint else "") for name, hint in hints.items()
             )
             raise ChoiceError(
-                f"No host of this run has an app of that name: {listed_names}. Apps here: {', '.join(fleet.names)}. Nothing was"
-                " touched."
+                f"No host of this run has an app of that name: {listed_names}. Apps here: {', '.join(fleet.names)}. "
+                "Nothing was touched."
             )
     return names

@@ -33,7 +33,7 @@ def name_user() -> str:
 def is_dead(holder: dict[str, Any]) -> bool:
     """Whether a run has certainly ended; unknown, and so false, for a run on another machine."""
     token = str(holder.get("token", ""))
-    controller, _, rest = token.rpartition("/")[0].rpartition("/")[0], "", token
+    controller, _unused, rest = token.rpartition("/")[0].rpartition("/")[0], "", token
     if controller != _identify_process_space():
         return False
     pid, started = rest.rsplit("/", 2)[1:]

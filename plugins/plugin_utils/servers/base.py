@@ -73,8 +73,13 @@ class Server:
             return f"not {self.setting_noun}{nearest(name, self.settings)}"
         if name == self.graceful_setting:
             # systemd and the drain wait this long too.
-            return None if type(value) is int and value >= 0 else "expected a whole number of seconds"
+            return None if self._is_seconds(value) else "expected a whole number of seconds"
         return self.check_value(name, value)
+
+    @staticmethod
+    def _is_seconds(value: Any) -> bool:
+        # In Python true and false are numbers too.
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
     def drain_seconds(self, settings: Mapping[str, Any]) -> int:
         """Return how long an instance may take to finish open requests, in seconds."""

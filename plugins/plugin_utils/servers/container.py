@@ -66,7 +66,7 @@ _ULIMITS = {f"Limit{name}": name.lower() for name in "CORE CPU DATA FSIZE MEMLOC
 _SUFFIXES = "KMGTPE"
 
 
-def _check_value(_: str, value: Any) -> str | None:
+def _check_value(_unused: str, value: Any) -> str | None:
     if _is_writable(value):
         return None
     return "expected a text, a number, true or false, or a list of them"

@@ -170,7 +170,7 @@ _RESERVED: Mapping[str, str] = {
 RESERVED: Mapping[str, str] = {name: reason for reason, names in _RESERVED.items() for name in names.split()}
 
 
-def _check_value(_: str, value: Any) -> str | None:
+def _check_value(_unused: str, value: Any) -> str | None:
     if _is_writable(value):
         return None
     return "expected a text of one line, a number, true or false, or a list of them"

@@ -57,8 +57,8 @@ def from_archive(source: Mapping[str, Any], cache: Path) -> Artifact:
         if scheme in ("http", "https"):
             if not checksum:
                 raise SourceError(
-                    f"source.archive {masked(location)} is a URL and has no checksum, so it could become different code at any time. "
-                    "Set source.checksum to 'sha256:' and the digest that the publisher states."
+                    f"source.archive {masked(location)} is a URL and has no checksum, so it could become different "
+                    "code at any time. Set source.checksum to 'sha256:' and the digest that the publisher states."
                 )
             origin["url"] = masked(location)
             stack.enter_context(hold_lock(cache, f"archive-{expected[:32]}"))
@@ -119,8 +119,8 @@ def _verify(path: Path, algorithm: str, expected: str, shown: str) -> None:
         actual = hashlib.file_digest(file, algorithm).hexdigest()
     if actual != expected:
         raise SourceError(
-            f"Checksum mismatch for source.archive {shown}: expected {algorithm}:{expected}, got {algorithm}:{actual}. Either "
-            "the file changed or the checksum belongs to a different file."
+            f"Checksum mismatch for source.archive {shown}: expected {algorithm}:{expected}, got {algorithm}:{actual}. "
+            "Either the file changed or the checksum belongs to a different file."
         )
 
 
@@ -154,8 +154,8 @@ def _download(url: str, algorithm: str, expected: str, cache: Path) -> Path:
         os.replace(temporary, path)
     except urllib.error.HTTPError as error:
         raise SourceError(
-            f"Downloading source.archive {masked(url)} failed: the server answers {error.code} {error.reason}. Check the URL and "
-            "its credentials."
+            f"Downloading source.archive {masked(url)} failed: the server answers {error.code} {error.reason}. "
+            "Check the URL and its credentials."
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = masked(str(getattr(error, "reason", error)))

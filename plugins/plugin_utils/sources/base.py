@@ -15,8 +15,8 @@ from typing import Any
 class SourceError(Exception):
     """The source cannot be packed or unpacked.
 
-    The message is for the user: whole sentences without credentials, that say what happened and what to do. That nothing was
-    deployed is added where the error is reported.
+    The message is for the user: whole sentences without credentials, that say what happened and what to do. Who
+    reports the error adds that nothing was deployed.
     """
 
 
@@ -46,7 +46,10 @@ def is_inside(path: str, root: str) -> bool:
 
 
 def move_credentials_to_header(url: str) -> tuple[str, str]:
-    """Return an http(s) URL without its userinfo, and the header that replaces it; any other URL as it is, and no header."""
+    """Return an http(s) URL without its userinfo, and the header that replaces it.
+
+    Any other URL is returned unchanged, with an empty header.
+    """
     parts = urllib.parse.urlsplit(url) if "://" in url else None
     if not parts or parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return url, ""

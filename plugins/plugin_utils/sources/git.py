@@ -199,8 +199,8 @@ def from_git(source: Mapping[str, Any], cache: Path) -> Artifact:
     version = str(source.get("version") or "")
     if url.startswith("-") or version.startswith("-") or "ext::" in url:
         raise SourceError(
-            f"Expected a repository and a version, got source.git {masked(url)!r} and source.version {version!r}. Neither may "
-            "begin with a hyphen, and the ext:: transport is not allowed."
+            f"Expected a repository and a version, got source.git {masked(url)!r} and source.version {version!r}. "
+            "Neither may begin with a hyphen, and the ext:: transport is not allowed."
         )
     mirror = _Mirror(os.path.expanduser(url) if "://" not in url else url, cache)
     with hold_lock(cache, mirror.path.name):

@@ -112,9 +112,9 @@ def parse_reference(image: str) -> Reference:
 
     :raises SourceError: when it is not a name of an image.
     """
-    name, _, digest = image.partition("@")
+    name, _unused, digest = image.partition("@")
     registry, rest = split_registry(name)
-    repository, _, tag = rest.partition(":")
+    repository, _unused, tag = rest.partition(":")
     if (
         not re.fullmatch(rf"{_COMPONENT}(/{_COMPONENT})*", repository)
         or (tag and not re.fullmatch(r"\w[\w.-]{0,127}", tag, re.ASCII))
@@ -154,8 +154,9 @@ def resolve_digest(named: Reference, logins: Mapping[str, Mapping[str, str]], au
         )
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise SourceError(
-            f"Asking the registry {named.registry} for {named.repository}:{named.tag} (source.image) failed: {error}. Check that the "
-            "controller can reach it, and container_registry_authorities if its certificate is from an authority of your own."
+            f"Asking the registry {named.registry} for {named.repository}:{named.tag} (source.image) failed: {error}. "
+            "Check that the controller can reach it, and container_registry_authorities if its certificate comes from your "
+            "own authority."
         ) from error
 
 
@@ -185,7 +186,7 @@ def _answer_challenge(challenge: str, login: Mapping[str, str], authority: str |
     """
     pair = base64.b64encode(f"{login.get('username', '')}:{login.get('password', '')}".encode()).decode()
     basic = f"Basic {pair}" if login else ""
-    scheme, _, parameters = challenge.partition(" ")
+    scheme, _unused, parameters = challenge.partition(" ")
     if scheme.lower() != "bearer":
         return basic
     fields = dict(re.findall(r'(\w+)="([^"]*)"', parameters))
@@ -212,8 +213,8 @@ def refuse_foreign_names(artifact: Artifact, app: str) -> None:
     for name in artifact.names:
         if name.startswith(repository("")) and name.rpartition(":")[0] != repository(app):
             raise SourceError(
-                f"source.image {artifact.source['path']}: The archive names its image {name}, which is the name of a release of "
-                "another app. Save the image under another name."
+                f"source.image {artifact.source['path']}: The archive names its image {name}, which belongs to a release "
+                "of another app. Save the image under another name."
             )
 
 

@@ -44,8 +44,8 @@ def parse_pinned(requirement: str) -> tuple[str, str]:
     if match := re.fullmatch(rf"{name}\s*@\s*(?P<url>[a-z][a-z0-9+.-]*://\S+){rest}", text):
         if masked(match["url"]) != match["url"]:
             raise SourceError(
-                f"source.package {masked(text)!r} holds credentials (a query counts), which would be written into the release. "
-                "Set them for the installer instead: in python.index_url of the app, or python_index_url of the host."
+                f"source.package {masked(text)!r} holds credentials (a query counts), which would be written into the "
+                "release. Set them for the installer instead: in python.index_url of the app, or python_index_url of the host."
             )
         return text, match["url"]
     hint = re.match(name, text)

@@ -51,7 +51,7 @@ class _WorkTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        # Reading another user's work tree is safe (safe.directory); running the programs that it configures is not (fsmonitor).
+        # Another user's work tree may be read (safe.directory), but the programs in its configuration not run (fsmonitor).
         base = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(root)]
         commands = {
             "files": ["ls-files", "-t", "-z", "--cached", "--others", "--exclude-standard"],

@@ -32,7 +32,8 @@ def find_subdirectory(top: Path, subdir: Any, what: str) -> Path:
         )
         near = difflib.get_close_matches(relative.strip("/"), existing, 3, 0.5) or existing[:10]
         raise SourceError(
-            f"{what} has no directory {relative!r} (source.subdir). Nearest: {', '.join(near) or 'none, it has no directories'}."
+            f"{what} has no directory {relative!r} (source.subdir). "
+            f"Nearest: {', '.join(near) or 'none, it has no directories'}."
         )
     if not is_inside(os.path.realpath(root), os.path.realpath(top)):
         raise SourceError(

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is refused of an app whose keys are right each by itself."""
+"""Rules between the keys of an app."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ RESERVED_DIRECTIVES: Mapping[str, str] = {
 }
 
 
-def _source(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_source(app: Mapping[str, Any], path: str) -> list[str]:
     source = app["source"]
-    given = [kind for kind in SOURCES if source[kind]]
+    kinds = [kind for kind in SOURCES if source[kind]]
     errors = []
-    if len(given) != 1:
-        listed = f"got {' and '.join(given)}" if given else "got none"
+    if len(kinds) != 1:
+        listed = f"got {' and '.join(kinds)}" if kinds else "got none"
         errors.append(f"{path}.source: expected exactly one of {', '.join(SOURCES)}, {listed}")
     for option, needs in (("version", "git"), ("checksum", "archive")):
         if source[option] and not source[needs]:
@@ -52,24 +52,24 @@ def _source(app: Mapping[str, Any], path: str) -> list[str]:
     return errors
 
 
-def _image(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_image(app: Mapping[str, Any], path: str) -> list[str]:
     running = [name for name, server in SERVERS.items() if server.runtime == "image"]
     if not app["source"]["image"] or app["server"] in running:
         return []
     return [f"{path}.server: expected {' or '.join(running)} because source.image is set, got {app['server']}"]
 
 
-def _callable(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_callable(app: Mapping[str, Any], path: str) -> list[str]:
     if app["wsgi"] or app["source"]["image"]:
         return []
     return [f"{path}.wsgi: missing, expected module:callable or a factory call such as shop:create_app()"]
 
 
-def _settings(server: str, app: Mapping[str, Any], path: str) -> list[str]:
+def _check_settings(server: str, app: Mapping[str, Any], path: str) -> list[str]:
     return SERVERS[server].find_errors(app[server], f"{path}.{server}")
 
 
-def _limits(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_limits(app: Mapping[str, Any], path: str) -> list[str]:
     return [
         f"{path}.limits.{name}: unknown resource limit{nearest(name, LIMITS)}"
         for name in app["limits"]
@@ -77,12 +77,12 @@ def _limits(app: Mapping[str, Any], path: str) -> list[str]:
     ]
 
 
-def _limits_of_server(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_server_limits(app: Mapping[str, Any], path: str) -> list[str]:
     refused = SERVERS[app["server"]].no_limits
     return [f"{path}.limits.{name}: {refused[name]}" for name in app["limits"] if name in refused]
 
 
-def _unit(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_unit(app: Mapping[str, Any], path: str) -> list[str]:
     return [
         f"{path}.unit.{name}: cannot be set here, {RESERVED_DIRECTIVES[name]}"
         for name in app["unit"]
@@ -90,7 +90,7 @@ def _unit(app: Mapping[str, Any], path: str) -> list[str]:
     ]
 
 
-def _tls(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_tls(app: Mapping[str, Any], path: str) -> list[str]:
     tls = app["tls"]
     if tls["mode"] == "files":
         return [
@@ -99,18 +99,18 @@ def _tls(app: Mapping[str, Any], path: str) -> list[str]:
     return [f"{path}.tls.{key}: only allowed with mode: files" for key in ("certificate", "key") if tls[key]]
 
 
-def _site(app: Mapping[str, Any], path: str) -> list[str]:
-    """What the role nginx would refuse once the release is live."""
+def _check_site(app: Mapping[str, Any], path: str) -> list[str]:
+    """Return what the role nginx would refuse, before the release is live instead of after."""
     try:
         [site] = sites_of_apps([app])
     except SitesError as error:
         return [f"{path}.static: {line.removeprefix('flask_apps: ')}" for line in error.errors]
     if site["tls"]["mode"] in TLS["mode"].planned_choices:
-        # It is refused by itself.
+        # The key's own check refuses it.
         site["tls"] = {"mode": "none"}
     errors = []
     for line in check(SITE, site, path)[1]:
-        where, _, wrong = line.removeprefix(path).partition(": ")
+        where, _unused, wrong = line.removeprefix(path).partition(": ")
         where = re.sub(r"\.paths\b.*$", ".path", where.replace(".server_names", ".domains"))
         if where.split(".")[1].split("[")[0] not in ("domains", "static", "tls"):
             where = f".nginx{where}"
@@ -118,23 +118,23 @@ def _site(app: Mapping[str, Any], path: str) -> list[str]:
     return list(dict.fromkeys(errors))
 
 
-def _variables(app: Mapping[str, Any], path: str) -> list[str]:
+def _check_variables(app: Mapping[str, Any], path: str) -> list[str]:
     twice = sorted(set(app["env"]) & set(app["secrets"]))
     return [f"{path}.secrets.{name}: is also set in env, remove one of them" for name in twice]
 
 
-#: One rule for each thing: a rule is left out where a key that it reads has an error already.
+#: A rule is skipped if a key that it reads has an error already: one rule for each subject.
 RULES: tuple[Callable[[Mapping[str, Any], str], list[str]], ...] = (
-    _source,
-    _image,
-    _callable,
-    # Those of other servers too: an app may move, and back.
-    *(partial(_settings, server) for server in SERVERS),
-    _limits,
-    _limits_of_server,
-    _unit,
-    _tls,
-    _site,
-    _variables,
+    _check_source,
+    _check_image,
+    _check_callable,
+    # The settings of other servers too: an app may switch servers and back.
+    *(partial(_check_settings, server) for server in SERVERS),
+    _check_limits,
+    _check_server_limits,
+    _check_unit,
+    _check_tls,
+    _check_site,
+    _check_variables,
     *PART_RULES,
 )

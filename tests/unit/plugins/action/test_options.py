@@ -32,7 +32,7 @@ def plugin(name: str) -> Any:
 
 
 def run(name: str, args: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(ActionBase, "run", lambda *_unused: {})
     action = object.__new__(plugin(name).ActionModule)
     action._task = types.SimpleNamespace(args=args, check_mode=False, async_val=0, diff=False)
     action.run(None, {})

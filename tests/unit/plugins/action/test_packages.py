@@ -38,13 +38,13 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         told: list[dict[str, Any]] = []
         left = iter(answers)
 
-        def execute(_: Any, name: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
+        def execute(_unused: Any, name: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
             assert name == "ansible.builtin.apt"
             told.append(arguments)
             return next(left)
 
-        monkeypatch.setattr(ActionBase, "run", lambda *_: {})
-        monkeypatch.setattr(ActionBase, "_low_level_execute_command", lambda *_: {"rc": 0, "stdout": looked})
+        monkeypatch.setattr(ActionBase, "run", lambda *_unused: {})
+        monkeypatch.setattr(ActionBase, "_low_level_execute_command", lambda *_unused: {"rc": 0, "stdout": looked})
         monkeypatch.setattr(ActionBase, "_execute_module", execute)
         action = object.__new__(ActionModule)
         action._task = types.SimpleNamespace(

@@ -24,14 +24,14 @@ def action_for(check_mode: bool = False, async_val: int = 0, diff: bool = False,
     """Return the plugin for a task with these arguments."""
     action = object.__new__(release.ActionModule)
     action._task = types.SimpleNamespace(args=args, check_mode=check_mode, async_val=async_val, diff=diff)
-    action._display = types.SimpleNamespace(warning=lambda _: None)
+    action._display = types.SimpleNamespace(warning=lambda _unused: None)
     action._templar = Templar(DataLoader(), {})
     return action
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(ActionBase, "run", lambda *_unused: {})
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is sent to the host, instead of sending it."""
     sent: list[dict[str, Any]] = []
 
-    def call(_: Any, module: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def call(_unused: Any, module: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
         sent.append({"module": module.rpartition(".")[2], **arguments, **more})
         return {"changed": True, "msg": "abc is live", "invocation": {}}
 
@@ -68,7 +68,7 @@ def test_what_waits_to_go_live_is_given_up(
     fault: Exception,
     given_up: bool,
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_unused: Any) -> None:
         raise fault
 
     for name in ("_artifact", "_deploy"):
@@ -157,7 +157,7 @@ def test_an_image_is_built_on_the_first_host_that_has_it(
     monkeypatch: pytest.MonkeyPatch, host: str, asked: bool
 ) -> None:
     walked: list[str] = []
-    monkeypatch.setattr(release.ActionModule, "_walk", lambda *_: walked.append(host) or {"changed": True})
+    monkeypatch.setattr(release.ActionModule, "_walk", lambda *_unused: walked.append(host) or {"changed": True})
     variables = play(host, one={"images": []}, two={"images": ["shop"]}, three={"images": ["shop"]})
     action_for(app="shop", state="stage", registered="before").run(None, variables)
     assert bool(walked) is asked
@@ -169,7 +169,7 @@ def test_an_image_is_built_on_the_first_host_that_has_it(
 @pytest.mark.parametrize(("follows", "lines"), [(False, 1), (True, 0)])
 def test_the_summary(monkeypatch: pytest.MonkeyPatch, follows: bool, lines: int) -> None:
     live = {"changed": True, "msg": "abc is live, 012 was", "reachable": False, "notes": ["twice", "b"]}
-    monkeypatch.setattr(release.ActionModule, "_execute_module", lambda *_, **__: dict(live))
+    monkeypatch.setattr(release.ActionModule, "_execute_module", lambda *_unused, **__: dict(live))
     waits = {"results": [{"app": "shop", "pending": True, "msg": "x", "size": "3 workers", "notes": ["twice"]}]}
     task = action_for(app="shop", state="activate", registered="before", nginx_follows=follows)
     summary = task.run(None, play("one", one=waits))["summary"]
@@ -191,9 +191,9 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = tmp_path / "packed.tar"
     packed.write_bytes(b"source")
     artifact = Artifact(path=packed, sha256="f" * 64, source={"kind": "path"})
-    monkeypatch.setattr(release.ActionModule, "_artifact", lambda *_: artifact)
-    monkeypatch.setattr(release.ActionModule, "_files", lambda *_: {"serve/a": "b"})
-    monkeypatch.setattr(release.ActionModule, "_is_staged", lambda *_: True)
+    monkeypatch.setattr(release.ActionModule, "_artifact", lambda *_unused: artifact)
+    monkeypatch.setattr(release.ActionModule, "_files", lambda *_unused: {"serve/a": "b"})
+    monkeypatch.setattr(release.ActionModule, "_is_staged", lambda *_unused: True)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_credentials_of_urls_are_taken_out_of_a_diff(monkeypatch: pytest.MonkeyP
 
     shown = {"before_header": "shop: env", "after_header": "shop: env", "before": entry("old1"), "after": entry("new2")}
     answer = {"changed": True, "diff": [shown]}
-    monkeypatch.setattr(release.ActionModule, "_execute_module", lambda *_, **__: answer)
+    monkeypatch.setattr(release.ActionModule, "_execute_module", lambda *_unused, **__: answer)
     (seen,) = action_for(diff=True, app=APP, state="abort").run(None, {})["diff"]
     assert seen["before"] == "PIP_INDEX_URL=https://***@example.org/simple\n"
     # Or nothing would say that it changed.

@@ -37,7 +37,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         check_mode = False
         tmpdir = str(tmp_path)
 
-        def __init__(self, **_: Any) -> None:
+        def __init__(self, **_unused: Any) -> None:
             self.params = {
                 "app": spec,
                 "state": "verify",
@@ -70,7 +70,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("fault", [ValueError("odd"), TypeError("odder"), OSError(5, "Input/output error")])
 def test_whatever_a_step_raises(call: Any, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
-    def raise_it(*_: Any) -> None:
+    def raise_it(*_unused: Any) -> None:
         raise fault
 
     monkeypatch.setattr(Deploy, "verify", raise_it)
@@ -82,7 +82,7 @@ def test_whatever_a_step_raises(call: Any, monkeypatch: pytest.MonkeyPatch, faul
 
 
 def test_another_app_that_cannot_be_stopped_does_not_hide_why(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def raise_it(*_: Any) -> None:
+    def raise_it(*_unused: Any) -> None:
         raise ValueError("odd")
 
     monkeypatch.setattr(Deploy, "verify", raise_it)

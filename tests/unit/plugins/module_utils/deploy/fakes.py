@@ -9,7 +9,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Accounts, Clock, Request
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host as Collaborators
@@ -34,6 +34,11 @@ SECRET = "hunter2-hunter2"
 ACTIVE = UnitState("active", 0, 100, "success", None, "")
 FAILED = UnitState("failed", 0, 0, "exit-code", None, "")
 OK = Answer(200, "ok")
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Raise what a test put there."""
+    raise error
 
 
 class FakeSystemd(Systemd):
@@ -86,7 +91,7 @@ class FakeRuntime(Virtualenv, VirtualenvBuilder):
         assert bundle.artifact
         unpack(bundle.artifact, bundle.staging / "app")
         if self.refuses:
-            raise self.refuses
+            _fail(self.refuses)
         venv = self.layout.venvs / "v"
         (venv / "bin").mkdir(parents=True, exist_ok=True)
         for package in ("flask", "gunicorn"):
@@ -148,7 +153,7 @@ class Host:
         self.answers: list[Answer | Exception | str] = []
         self.asked: list[tuple[Any, ...]] = []
         self.workers: Callable[[], set[int]] = lambda: {101, 102}
-        self.connections: Callable[[str], int] = lambda _: 0
+        self.connections: Callable[[str], int] = lambda _unused: 0
         self.clock = FakeClock()
         self.parts: Sequence[Part] = PARTS
         #: Whether what makes a release was sent along.
@@ -160,7 +165,7 @@ class Host:
         self.asked.append(asked)
         answer = (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]) if self.answers else OK
         if isinstance(answer, Exception):
-            raise answer
+            _fail(answer)
         if isinstance(answer, str):
             raise NoAnswerError(answer)
         return answer
@@ -191,9 +196,9 @@ class Host:
             accounts=FakeAccounts(),
             clock=self.clock,
             ask=self.ask,
-            children=lambda _: frozenset(self.workers()),
-            connections=lambda path: self.connections(path),
-            sync=lambda _: None,
+            children=lambda _unused: frozenset(self.workers()),
+            connections=lambda path: int(self.connections(path)),
+            sync=lambda _unused: None,
         )
         return Deploy(Request(app=spec, secrets=secrets, release=release, **request), collaborators, self.parts)
 

@@ -52,7 +52,7 @@ def test_whatever_happens_the_live_one_and_its_predecessor_stay(seed: int) -> No
     told: list[dict[str, Any]] = []
     staged: set[str] = set()
     live: str | None = None
-    for _ in range(60):
+    for _unused in range(60):
         action = dice.choice(["deploy", "deploy", "fail", "rollback"])
         release = dice.choice("ABCDEFGH")
         if action == "rollback":

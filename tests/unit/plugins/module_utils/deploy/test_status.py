@@ -77,7 +77,7 @@ def test_the_question_is_the_one_of_the_proof(layout: Layout, monkeypatch: pytes
 
 def test_what_is_live(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     os.symlink("releases/def", layout.live)
-    monkeypatch.setattr(health, "ask", lambda *_: Answer(200, "ok"))
+    monkeypatch.setattr(health, "ask", lambda *_unused: Answer(200, "ok"))
     said = status(layout, Running(), APP, 2)
     assert said["live"] == "def" and said["previous"] == "abc" and said["size"] == "3 workers"
     assert as_lines(said, NOW) == [
@@ -97,7 +97,7 @@ def test_nothing_is_live(layout: Layout) -> None:
 
 
 def test_no_answer_is_told_and_is_no_failure(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(*_: Any) -> Answer:
+    def silent(*_unused: Any) -> Answer:
         raise NoAnswerError("nothing listens on its socket")
 
     os.symlink("releases/abc", layout.live)
@@ -127,7 +127,7 @@ def test_version(source: dict[str, Any], words: str) -> None:
 
 def test_a_damaged_release_is_not_called_well(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     os.symlink("releases/def", layout.live)
-    monkeypatch.setattr(health, "ask", lambda *_: Answer(200, ""))
+    monkeypatch.setattr(health, "ask", lambda *_unused: Answer(200, ""))
     (layout.release("def") / "serve/service.conf").unlink()
     (layout.release("abc") / "env").unlink()
     said = status(layout, Running(), APP, 0)

@@ -138,7 +138,7 @@ def test_the_drain_waits_until_nobody_is_left(host: Host) -> None:
 def test_the_drain_ends_after_its_time(host: Host) -> None:
     host.deploy("aaaaaaaaaaaa")
     host.clock.ticks = (float(seconds) for seconds in range(0, 100000, 5))
-    host.connections = lambda _: 1
+    host.connections = lambda _unused: 1
     host.deploy("bbbbbbbbbbbb", drain_seconds=20)
     assert host.running == {"bbbbbbbbbbbb"}
 
@@ -280,16 +280,21 @@ REFUSED: list[tuple[Callable[[Host], None], dict[str, Any], str, list[str]]] = [
         "start",
         ["has a unit that systemd refuses", "Unknown key"],
     ),
-    (lambda _: None, {"wsgi": "nope:app"}, "check", ["cannot be imported as nope:app", "No module named 'nope'"]),
-    (lambda _: None, {"wsgi": "shop:nope"}, "check", ["cannot be imported as shop:nope", "has no attribute 'nope'"]),
+    (lambda _unused: None, {"wsgi": "nope:app"}, "check", ["cannot be imported as nope:app", "No module named 'nope'"]),
     (
-        lambda _: None,
+        lambda _unused: None,
+        {"wsgi": "shop:nope"},
+        "check",
+        ["cannot be imported as shop:nope", "has no attribute 'nope'"],
+    ),
+    (
+        lambda _unused: None,
         {"checks": {"import": False, "tests": 'echo "1 failed $KEY"; exit 3'}},
         "check",
         ["failed its tests", "1 failed ****"],
     ),
     (
-        lambda _: None,
+        lambda _unused: None,
         {"hooks": {"after_stage": [f"exit 1 # {SECRET}"]}, **NO_CHECKS},
         "command",
         ["failed a command of after_stage (exit 1 # ****"],
@@ -373,7 +378,7 @@ def test_what_cannot_be_built(host: Host, error: Exception, words: list[str]) ->
 
 
 def test_a_full_disk_does_not_hide_why(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+    def full(*_unused: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(history, "append", full)
@@ -867,7 +872,7 @@ def test_a_fault_after_the_switch_says_that_the_new_release_is_live(
 ) -> None:
     host.deploy("aaaaaaaaaaaa", NO_CHECKS)
 
-    def raise_it(*_: Any) -> None:
+    def raise_it(*_unused: Any) -> None:
         raise fault
 
     monkeypatch.setattr(housekeeping, "prune", raise_it)
@@ -899,7 +904,7 @@ def test_whatever_a_step_raises_nothing_is_left(host: Host, fault: Exception) ->
 
 
 def test_a_fault_in_cleaning_up_ends_the_claim_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def raise_it(*_: Any) -> None:
+    def raise_it(*_unused: Any) -> None:
         raise ValueError(f"odd {SECRET}")
 
     monkeypatch.setattr(walk_module.Failure, "message", raise_it)

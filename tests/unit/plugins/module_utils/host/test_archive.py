@@ -61,8 +61,10 @@ def test_a_round_trip(tmp_path: Path) -> None:
         os.umask(before)
     found = tree(tmp_path / "new/dest")
     with tarfile.open(packed) as tar:
-        assert {name: mtime for name, (_, mtime, _) in found.items()} == {info.name: info.mtime for info in tar}
-    assert {name: mode for name, (mode, _, _) in found.items()} == {
+        assert {name: mtime for name, (_unused, mtime, _unused) in found.items()} == {
+            info.name: info.mtime for info in tar
+        }
+    assert {name: mode for name, (mode, _unused, _unused) in found.items()} == {
         "app.py": 0o644,
         "current": 0o777,
         "run": 0o755,

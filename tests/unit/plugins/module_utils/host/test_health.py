@@ -41,7 +41,7 @@ def server(answer: bytes | None) -> Iterator[tuple[Path, list[bytes]]]:
         listener.listen()
 
         def serve() -> None:
-            connection, _ = listener.accept()
+            connection, _unused = listener.accept()
             with connection:
                 asked.append(connection.recv(65536))
                 if answer is None:
@@ -89,7 +89,7 @@ def test_answers(sent: bytes, answer: Answer) -> None:
     ],
 )
 def test_no_answer(sent: bytes | None, words: str) -> None:
-    with server(sent) as (path, _), pytest.raises(NoAnswerError, match=words):
+    with server(sent) as (path, _unused), pytest.raises(NoAnswerError, match=words):
         ask(path, "/", {}, 0.1)
 
 
@@ -133,7 +133,7 @@ def dripping(head: bytes, pause: float = 0.1) -> Iterator[bytes]:
 def test_an_answer_that_drips_ends_with_the_time(head: bytes) -> None:
     began = time.monotonic()
     with (
-        app({"/": lambda: dripping(head)}) as (path, _),
+        app({"/": lambda: dripping(head)}) as (path, _unused),
         pytest.raises(NoAnswerError, match=r"did not (finish|answer)"),
     ):
         ask(path, "/", {}, 0.5)
@@ -150,7 +150,7 @@ def test_there_is_one_time_for_all_redirects() -> None:
 
     began = time.monotonic()
     with (
-        app({f"/{n}": slowly(to(f"/{n + 1}")) for n in range(5)}) as (path, _),
+        app({f"/{n}": slowly(to(f"/{n + 1}")) for n in range(5)}) as (path, _unused),
         pytest.raises(
             NoAnswerError,
             match=r"it answered GET /0 with 302 to /1, and then it accepted the request but did not answer in time",
@@ -170,7 +170,7 @@ def test_a_stream_is_not_waited_for(kind: bytes, timeout: float) -> None:
             time.sleep(0.3)
 
     began = time.monotonic()
-    with app({"/": events}) as (path, _):
+    with app({"/": events}) as (path, _unused):
         answer = ask(path, "/", {}, timeout)
     assert answer.status == 200 and answer.body.count("one") >= 1
     assert time.monotonic() - began < 3
@@ -199,7 +199,7 @@ def app(answers: dict[str, bytes | Callable[[], Iterator[bytes]]]) -> Iterator[t
         def serve() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    connection, _ = listener.accept()
+                    connection, _unused = listener.accept()
                     with connection, contextlib.suppress(OSError):
                         head = connection.recv(65536).decode().splitlines()
                         if not head:
@@ -267,7 +267,7 @@ def test_a_redirect_to_somebody_else_is_the_answer(place: str) -> None:
 
 
 def test_a_redirect_without_a_place_is_the_answer() -> None:
-    with app({"/": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"}) as (path, _):
+    with app({"/": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"}) as (path, _unused):
         assert ask(path, "/", SHOP, 5) == Answer(302, "")
 
 
@@ -275,7 +275,7 @@ def test_a_redirect_without_a_place_is_the_answer() -> None:
     ("wanted", "status"), [(302, 302), ([200, 302], 302), (200, 200), ([200, 301], 200), (None, 200)]
 )
 def test_a_redirect_that_is_wanted_is_the_answer(wanted: Any, status: int) -> None:
-    with app({"/": to("/home"), "/home": OK}) as (path, _):
+    with app({"/": to("/home"), "/home": OK}) as (path, _unused):
         assert ask(path, "/", SHOP, 5, wanted).status == status
 
 
@@ -300,9 +300,9 @@ def test_an_app_that_wants_https_is_asked_as_if_by_https() -> None:
 
 def test_the_same_page_on_another_port_is_no_circle() -> None:
     """nginx_https_port can be one that only visitors see."""
-    with app({"/": to("https://shop.example:8443/")}) as (path, _):
+    with app({"/": to("https://shop.example:8443/")}) as (path, _unused):
         assert ask(path, "/", SHOP, 5) == Answer(302, "hop")
-    with app({"/": to("https://shop.example:8443/login"), "/login": to("/", 500)}) as (path, _):
+    with app({"/": to("https://shop.example:8443/login"), "/login": to("/", 500)}) as (path, _unused):
         assert ask(path, "/", SHOP, 5).status == 500
 
 
@@ -345,23 +345,26 @@ def test_five_redirects_and_no_more() -> None:
     ],
 )
 def test_a_circle_is_named(answers: dict[str, Any], words: str) -> None:
-    with app(answers) as (path, _), pytest.raises(RedirectError, match=words):
+    with app(answers) as (path, _unused), pytest.raises(RedirectError, match=words):
         ask(path, "/", SHOP, 5)
 
 
 def test_words_for_the_way_to_an_answer() -> None:
     assert Answer(500, "").said("/") == "GET / with 500"
     long = "x" * 5000
-    with app({"/": to(f"/login?token=hunter2&{long}"), f"/login?token=hunter2&{long}": to(f"/{long}")}) as (path, _):
+    with app({"/": to(f"/login?token=hunter2&{long}"), f"/login?token=hunter2&{long}": to(f"/{long}")}) as (
+        path,
+        _unused,
+    ):
         said = ask(path, "/", SHOP, 5).said("/")
     assert said.startswith("GET / with 302 to /login, which answered 302 to /xxx") and said.endswith(
         ", which answered 404"
     )
     assert "hunter2" not in said and len(said) < 400
-    with app({"/": to("/gone")}) as (path, _):
+    with app({"/": to("/gone")}) as (path, _unused):
         assert ask(path, "/", SHOP, 5).said("/") == "GET / with 302 to /gone, which answered 404"
     with (
-        app({"/": to("/broken"), "/broken": b""}) as (path, _),
+        app({"/": to("/broken"), "/broken": b""}) as (path, _unused),
         pytest.raises(
             NoAnswerError,
             match=r"it answered GET / with 302 to /broken, and then it closed the connection without an answer",

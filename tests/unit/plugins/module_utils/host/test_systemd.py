@@ -91,7 +91,7 @@ def test_write_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert write_file(path, "a\r\nb", 0o600, group)
     assert path.stat().st_mode & 0o7777 == 0o600
 
-    def full(*_: Any) -> None:
+    def full(*_unused: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -126,7 +126,7 @@ class Said:
         self.asked: list[list[str]] = []
         self.answer = subprocess.CompletedProcess([], returncode, stdout, stderr)
 
-    def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], **_unused: Any) -> subprocess.CompletedProcess[str]:
         self.asked.append(command)
         return self.answer
 

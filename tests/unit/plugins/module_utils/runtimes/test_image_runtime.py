@@ -57,7 +57,7 @@ def test_without_an_engine_there_is_nothing_to_remove(host: Host) -> None:
 def test_the_servers_process_is_asked_for_once(host: Host) -> None:
     host.serve(host.layout.release("aaa"), "docker")
     host.tell(pids=[[str(os.getpid())]])
-    assert [host.image.main_pid("aaa", 7) for _ in range(3)] == [os.getpid()] * 3
+    assert [host.image.main_pid("aaa", 7) for _unused in range(3)] == [os.getpid()] * 3
     assert host.now()["calls"] == [["docker", "container", "inspect", "--format", "{{.State.Pid}}", "shop-aaa"]]
 
 
@@ -66,13 +66,13 @@ def test_a_process_that_is_gone_is_asked_for_again(host: Host) -> None:
     ended = subprocess.Popen(["/bin/true"])
     ended.wait()
     host.tell(pids=[[str(ended.pid)], [str(os.getpid())]])
-    assert [host.image.main_pid("aaa", 7) for _ in range(2)] == [ended.pid, os.getpid()]
+    assert [host.image.main_pid("aaa", 7) for _unused in range(2)] == [ended.pid, os.getpid()]
 
 
 def test_a_container_that_is_not_there_has_no_process(host: Host) -> None:
     host.serve(host.layout.release("aaa"), "podman")
     host.tell(pids=[["Error: no such container shop-aaa", 125], [str(os.getpid())]])
-    assert [host.image.main_pid("aaa", 7) for _ in range(2)] == [0, os.getpid()]
+    assert [host.image.main_pid("aaa", 7) for _unused in range(2)] == [0, os.getpid()]
     assert host.image.main_pid("aaa", 0) == 0, "without its client it has ended"
 
 

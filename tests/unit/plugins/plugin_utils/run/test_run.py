@@ -40,6 +40,6 @@ def test_of_another_machines_run_nothing_is_known(holder: dict[str, Any]) -> Non
 
 def test_another_boot_or_container_is_another_controller(monkeypatch: pytest.MonkeyPatch) -> None:
     this = run.identify_run()
-    monkeypatch.setattr(os, "readlink", lambda _: "pid:[1]")
+    monkeypatch.setattr(os, "readlink", lambda _unused: "pid:[1]")
     assert run.identify_run()["controller"] != this["controller"]
     assert not run.is_dead(this)

@@ -13,7 +13,7 @@ import json
 import ssl
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class Registry:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: Any) -> None: ...
+            def log_message(self, *_unused: Any) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.name = f"127.0.0.1:{self.server.server_port}"
@@ -215,7 +215,7 @@ def test_a_registry_that_names_no_digest(registry: Registry) -> None:
 
 def test_a_name_and_a_password_are_given_when_they_are_asked_for(registry: Registry) -> None:
     assert registry.resolve(login=LOGIN) == DIGEST
-    assert {given for _, given in registry.asked} == {""}
+    assert {given for _unused, given in registry.asked} == {""}
     registry.auth = "basic"
     assert registry.resolve(login=LOGIN) == DIGEST
     assert registry.asked[-1] == ("/v2/team/shop/manifests/1.4", BASIC)
@@ -286,7 +286,7 @@ def test_a_registry_that_is_not_there(registry: Registry) -> None:
 
 
 def test_something_else_than_a_registry(registry: Registry) -> None:
-    registry.answer = lambda request, *_: request.wfile.write(b"SSH-2.0\r\n")  # type: ignore[method-assign]
+    registry.answer = lambda request, *_unused: request.wfile.write(b"SSH-2.0\r\n")  # type: ignore[method-assign]
     with pytest.raises(SourceError, match=r"for team/shop:1\.4 \(source\.image\) failed: "):
         registry.resolve()
 
@@ -294,7 +294,7 @@ def test_something_else_than_a_registry(registry: Registry) -> None:
 def test_docker_hub_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def ask(url: str, *_: Any) -> Any:
+    def ask(url: str, *_unused: Any) -> Any:
         asked.append(url)
         raise OSError("no network")
 
@@ -369,7 +369,7 @@ def test_an_archive_holds_one_image(tmp_path: Path, kind: Callable[..., Path], c
         digest_of(archive)
 
 
-def named(path: Path, tags: list[str] | None, annotations: list[dict[str, str]] = [], legacy: Any = None) -> Path:  # noqa: B006
+def named(path: Path, tags: list[str] | None, annotations: Sequence[dict[str, str]] = (), legacy: Any = None) -> Path:
     members: dict[str, Any] = {
         "c__json": CONFIG,
         "manifest__json": json.dumps([{"Config": "c.json", "RepoTags": tags}]),

@@ -76,7 +76,7 @@ def test_a_copy_is_made_once_of_the_same_bytes(tmp_path: Path, cache: Path, monk
     copy = copy_without_names(archive, cache)
     os.utime(copy, (0, 0))
     with monkeypatch.context() as patch:
-        patch.setattr(image_archive, "strip_names", lambda *_: pytest.fail("it is there"))
+        patch.setattr(image_archive, "strip_names", lambda *_unused: pytest.fail("it is there"))
         assert copy_without_names(archive.rename(tmp_path / "b.tar"), cache) == copy
     assert copy.stat().st_mtime > 0, "a copy that is used is kept"
     assert copy_without_names(packed(tmp_path / "a.tar", manifest__json=saved("shop:1.5")), cache) != copy
@@ -157,7 +157,7 @@ def test_an_archive_that_is_called_as_another_apps_release(tmp_path: Path, name:
     assert artifact(tmp_path, manifest__json=saved(name)) == made
     with pytest.raises(
         SourceError,
-        match=f"shop.tar: The archive names its image {name}, which is the name of a release of another app. Save",
+        match=f"shop.tar: The archive names its image {name}, which belongs to a release of another app. Save",
     ):
         refuse_foreign_names(made, "shop")
 
