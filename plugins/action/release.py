@@ -14,9 +14,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Step
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DEPLOY, FIX
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.module import ARGUMENTS
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.urls import masked
 from ansible_collections.flaskops.server.plugins.plugin_utils.release import identity
@@ -46,8 +46,9 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import
 #: What a task can say; the module's other options are filled in here.
 OPTIONS = {name: option for name, option in ARGUMENTS.items() if not name.startswith("_")}
 
-#: What a host executes: every step, and one that has to make the release.
-MODULE, WITH_SOURCE = "flaskops.server.release", "flaskops.server.release_with_source"
+#: What a host executes: a step after the health check, any step and its prediction, and one that has to make the release.
+MODULE, WITH_VERIFY = "flaskops.server.release", "flaskops.server.release_with_verify"
+WITH_SOURCE = "flaskops.server.release_with_source"
 
 #: Up to this many bytes, compressed, a source travels with the module itself: sending a file takes five more round trips.
 LARGEST_INLINE = 512 * 1024
@@ -169,7 +170,7 @@ class ActionModule(ActionBase):
         is_async = bool(self._task.async_val)
         try:
             # What makes a release is sent where it has to be made, with the source.
-            module = MODULE
+            module = WITH_VERIFY if step.takes_source or self._task.check_mode else MODULE
             # The answer of an asynchronous step comes too late to send the source after it.
             is_real = not self._task.check_mode
             if artifact and is_real and (is_async or not self._is_staged(app["name"], context["release"])):

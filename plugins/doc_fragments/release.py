@@ -51,7 +51,7 @@ options:
     type: str
   nginx_follows:
     description:
-      - Set this when nginx is configured after the deploy. With O(state=activate), RV(summary) then does not report that
+      - Set this when nginx is configured after the deploy. With O(state=activate), RV(flaskops.server.release#module:summary) then does not report that
         no site of nginx leads to the app yet.
     type: bool
     default: false
@@ -72,7 +72,7 @@ attributes:
   async:
     description:
       - Works, with these limits. The source is sent every time, and the lock of a run that has died is not taken over
-        before its lease ends. RV(summary) and the diff are missing.
+        before its lease ends. RV(flaskops.server.release#module:summary) and the diff are missing.
     support: partial
   bypass_host_loop:
     description: Runs for each host.

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.full_walk import FullDeploy
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.module import ARGUMENTS, perform
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.preview import PREVIEW
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.staging import stager
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.builders import builders_for
@@ -13,7 +15,7 @@ from ansible_collections.flaskops.server.plugins.module_utils.runtimes.builders 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    perform(module, stager(builders_for(Layout(module.params["app"]["name"]))))
+    perform(module, FullDeploy, PREVIEW, stager(builders_for(Layout(module.params["app"]["name"]))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """A load client that counts exactly what visitors would have noticed while an application is redeployed.
 
 It sends requests of several kinds at once, from threads: short ones (a new connection each), keep-alive ones (with idle

@@ -20,7 +20,7 @@ from ansible_collections.flaskops.server.plugins.plugin_utils.spec.schema import
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-PYTHON = sorted((ROOT / "plugins").rglob("*.py"))
+PYTHON = sorted(path for path in (ROOT / "plugins").rglob("*.py") if path.stat().st_size)
 YAML_HERE = [path for part in ("roles", "playbooks", "plugins") for path in (ROOT / part).rglob("*.yml")]
 
 

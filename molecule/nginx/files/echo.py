@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """A stand-in for an application, on a unix socket: answers every request with what it was told, as JSON.
 
 /stream      five lines, one each 0.3 s

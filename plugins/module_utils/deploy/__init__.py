@@ -1,5 +1,0 @@
-# Copyright: Contributors to the flaskops.server collection
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The steps of a deploy of one app on a host."""
-
-from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a walk is given: what the controller says, and what of the host it reaches down to."""
+"""What a walk is given: a step, what the controller says, and what of the host it reaches down to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,21 @@ from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes 
 #: States of /proc/net/unix (include/uapi/linux/net.h): SS_CONNECTING, which is a connection that the server has not
 #: accepted yet, and SS_CONNECTED.
 _IN_USE = ("02", "03")
+
+
+class Step(Enum):
+    """A step that the controller asks for: the ``state`` of the module ``release``, and what the walk calls it."""
+
+    STAGE = "stage"
+    VERIFY = "verify"
+    RUN_COMMANDS = "run_commands"
+    ACTIVATE = "activate"
+    ABORT = "abort"
+
+    @property
+    def takes_source(self) -> bool:
+        """Whether it may need the packed source; nothing of it outlives a run that is gone, so that it may be killed."""
+        return self in (Step.STAGE, Step.VERIFY)
 
 
 @dataclass

@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import shutil
 import subprocess
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from ansible_collections.flaskops.server.plugins.module_utils.host.causes import indented
-from ansible_collections.flaskops.server.plugins.module_utils.host.errors import StagingError, ToolError
+from ansible_collections.flaskops.server.plugins.module_utils.host.errors import ToolError
 from ansible_collections.flaskops.server.plugins.module_utils.host.unit_states import SystemdError
 
 #: The errno values of a full disk and of a used-up quota.
@@ -60,25 +56,6 @@ class DeployError(Exception):
         self.what = what
         self.said = said or []
         self.advice = advice
-
-
-@contextlib.contextmanager
-def as_staging_error(home: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a release is staged into a :class:`DeployError`.
-
-    :param home: the app's directory, to report the free space on its disk.
-    """
-    try:
-        yield
-    except StagingError as error:
-        advice = SPACE if str(error).startswith("the disk is full") else FIX
-        raise DeployError(Where.STAGE, error.what, error.lines, advice) from error
-    except OSError as error:
-        if error.errno not in FULL:
-            raise DeployError(Where.STAGE, f"cannot be staged: {error}") from error
-        free = shutil.disk_usage(home).free // 2**20
-        what = f"cannot be staged: the disk is full: {home} has {free} MB free"
-        raise DeployError(Where.STAGE, what, advice=SPACE) from error
 
 
 def as_deploy_error(caught: Exception) -> DeployError:

@@ -9,21 +9,20 @@ import json
 import os
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host, Request
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.diff import differences, read_live
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host, Request, Step
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DeployError, as_deploy_error
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.walk import Deploy
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
 from ansible_collections.flaskops.server.plugins.module_utils.host.lock import LEASE, LockedError, claim, held_by
 from ansible_collections.flaskops.server.plugins.module_utils.host.systemd import Systemd
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.runtimes import runtimes_for
 
-#: What both modules take. `apps`, `registered` and `nginx_follows` are for the action plugin, which sends none of them.
+#: What all three modules take. `apps`, `registered` and `nginx_follows` are for the action plugin, which sends none of them.
 ARGUMENTS: dict[str, Any] = {
     "app": {"type": "raw", "required": True},
     "apps": {"type": "list", "elements": "dict"},
@@ -39,6 +38,20 @@ ARGUMENTS: dict[str, Any] = {
 
 #: Fixed, so that the host's login.defs cannot lock the app out of its own files.
 UMASK = 0o022
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What answers --check and --diff.
+
+    :param predict: says what a step would do.
+    :param read_live: returns the texts of the live release.
+    :param differences: returns the texts that differ from these, as Ansible shows them.
+    """
+
+    predict: Callable[[Any, Step, dict[str, str]], dict[str, Any]]
+    read_live: Callable[[Layout, Request], dict[str, str]]
+    differences: Callable[[Deploy, dict[str, str], str], list[dict[str, str]]]
 
 
 def host_of(layout: Layout, stage: Callable[..., None] | None = None) -> Host:
@@ -65,14 +78,21 @@ def abort_others(layout: Layout, run: dict[str, str]) -> str:
     return left
 
 
-def perform(module: AnsibleModule, stage: Callable[..., None] | None = None) -> None:
+def perform(
+    module: AnsibleModule,
+    deploys: type[Deploy] = Deploy,
+    preview: Preview | None = None,
+    stage: Callable[..., None] | None = None,
+) -> None:
     """Do the step that the controller asks for, and end the module.
 
+    :param deploys: has the steps that were sent along.
+    :param preview: what answers --check and --diff, where it was sent along.
     :param stage: what makes a release, where it was sent along.
     """
     os.umask(UMASK)
     context = dict(module.params["_context"] or {})
-    if not context:
+    if not context or (module.check_mode and preview is None):
         module.fail_json(msg="This module needs its action plugin: call it as flaskops.server.release.")
     sensitive = json.loads(base64.b64decode(module.params["_sensitive"]))
     app = module.params["app"]
@@ -83,18 +103,19 @@ def perform(module: AnsibleModule, stage: Callable[..., None] | None = None) -> 
     if wanted and wanted != "previous":
         context["release"] = wanted
     layout = Layout(app["name"])
-    deploy = Deploy(Request(app=app, secrets=sensitive["secrets"], **context), host_of(layout, stage))
+    deploy = deploys(Request(app=app, secrets=sensitive["secrets"], **context), host_of(layout, stage))
     step = Step(module.params["state"])
     if given_up:
         # Refused before it came to this host, or locked: nothing of this app was begun.
         module.exit_json(changed=True, msg=abort_others(layout, run).strip())
-    before = read_live(layout, deploy.request) if wants_diff else {}
-    if module.check_mode:
+    shown = preview if wants_diff else None
+    before = shown.read_live(layout, deploy.request) if shown else {}
+    if module.check_mode and preview:
         try:
-            result = predict(deploy, step, run)
+            result = preview.predict(deploy, step, run)
         except DeployError as refused:
             module.fail_json(msg=f"{app['name']} on {deploy.request.host}: the release {refused}")
-        module.exit_json(app=app["name"], **result, **_diff(wants_diff, deploy, before, result))
+        module.exit_json(app=app["name"], **result, **_diff(shown, deploy, before, result))
     try:
         # A release command or a switch must come to its end, even of a run whose controller is gone.
         with claim(layout.lock, run, dead, expendable=step.takes_source) as held:
@@ -121,30 +142,12 @@ def perform(module: AnsibleModule, stage: Callable[..., None] | None = None) -> 
     except OSError as error:
         message = f"{app['name']} on {deploy.request.host}: the lock cannot be taken: {error}.\nNothing was done here."
         module.fail_json(msg=message + abort_others(layout, run))
-    module.exit_json(app=app["name"], **result, **_diff(wants_diff, deploy, before, result))
+    module.exit_json(app=app["name"], **result, **_diff(shown, deploy, before, result))
 
 
-def predict(deploy: Deploy, step: Step, run: dict[str, str]) -> dict[str, Any]:
-    """Say what a step would do, without doing anything.
-
-    :raises DeployError: when there is no release to go back to.
-    """
-    layout, name = deploy.layout, deploy.app["name"]
-    if step is Step.ABORT:
-        return {"changed": layout.lock in held_by(layout.lock.parent, run["token"])}
-    result = deploy.predict()
-    release = result["release"]
-    if step is Step.STAGE:
-        changed = not layout.is_whole(release)
-        message = f"{name}: would stage {release}" if changed else f"{name}: {release} is on this host already"
-        return result | {"changed": changed, "msg": message}
-    if step is Step.RUN_COMMANDS:
-        count = len(deploy.app["release_commands"]) if result["changed"] else 0
-        return result | {"changed": bool(count), "msg": f"{name}: would run {count} release commands"}
-    return result
-
-
-def _diff(wanted: bool, deploy: Deploy, before: dict[str, str], result: dict[str, Any]) -> dict[str, Any]:
-    if not wanted:
+def _diff(
+    preview: Preview | None, deploy: Deploy, before: dict[str, str], result: dict[str, Any]
+) -> dict[str, list[dict[str, str]]]:
+    if not preview:
         return {}
-    return {"diff": differences(deploy, before, result["release"]) if result["changed"] else []}
+    return {"diff": preview.differences(deploy, before, result["release"]) if result["changed"] else []}

@@ -4,24 +4,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Accounts, Release
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import (
+    FIX,
+    FULL,
     SETUP,
+    SPACE,
     DeployError,
     Where,
-    as_staging_error,
 )
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.housekeeping import remove_directory
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts.base import Part
 from ansible_collections.flaskops.server.plugins.module_utils.host import links, shared, sizing
 from ansible_collections.flaskops.server.plugins.module_utils.host.environment import environment_file
+from ansible_collections.flaskops.server.plugins.module_utils.host.errors import StagingError
 from ansible_collections.flaskops.server.plugins.module_utils.host.files import write_file
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base import Builder, Bundle
 
@@ -45,7 +50,7 @@ def stage(release: Release, parts: Sequence[Part], builders: Mapping[str, Builde
         raise DeployError(Where.STAGE, "is not on this host and no source was sent")
     staging = layout.staging(release.id)
     uid, group = _ids(release)
-    with as_staging_error(layout.home):
+    with _as_deploy_error(layout.home):
         _make_directories(release, group)
         for name, content in request.files.items():
             if name.startswith("serve/"):
@@ -154,3 +159,22 @@ def _manifest(release: Release) -> dict[str, Any]:
         "staged": release.host.clock.stamp(),
         "by": request.by,
     }
+
+
+@contextlib.contextmanager
+def _as_deploy_error(home: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a release is staged into a :class:`DeployError`.
+
+    :param home: the app's directory, to report the free space on its disk.
+    """
+    try:
+        yield
+    except StagingError as error:
+        advice = SPACE if str(error).startswith("the disk is full") else FIX
+        raise DeployError(Where.STAGE, error.what, error.lines, advice) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise DeployError(Where.STAGE, f"cannot be staged: {error}") from error
+        free = shutil.disk_usage(home).free // 2**20
+        what = f"cannot be staged: the disk is full: {home} has {free} MB free"
+        raise DeployError(Where.STAGE, what, advice=SPACE) from error

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host
-from ansible_collections.flaskops.server.plugins.module_utils.host.files import replace_link
 
 #: Seconds after the switch in which a request may still be on its way to the old instance, and a new one that dies at
 #: once is noticed.
@@ -21,16 +22,16 @@ def make(host: Host, release: str, old: str | None) -> None:
     layout = host.layout
     if old and old != release:
         # Pages of the old release still ask for its static files; nginx finds them through this link.
-        replace_link(layout.release(release) / "previous", Path("..") / old)
+        _replace_link(layout.release(release) / "previous", Path("..") / old)
     # Before the switch: whatever happens from here on, a boot starts what the pointer says.
     host.systemd.enable(layout.boot_unit, layout.unit_dir)
-    replace_link(layout.live, Path("releases") / release)
+    _replace_link(layout.live, Path("releases") / release)
     host.systemd.call("start", "--no-block", layout.boot_unit)
 
 
 def revert(host: Host, old: str) -> None:
     """Let visitors have the release that they had before."""
-    replace_link(host.layout.live, Path("releases") / old)
+    _replace_link(host.layout.live, Path("releases") / old)
 
 
 def drain(host: Host, old: str, patience: float, watched: str | None = None) -> bool:
@@ -51,3 +52,17 @@ def drain(host: Host, old: str, patience: float, watched: str | None = None) -> 
         if not host.connections(socket) or host.clock.monotonic() > deadline:
             return True
         host.clock.sleep(POLL)
+
+
+def _replace_link(link: Path, target: Path) -> None:
+    """Make a link lead elsewhere in one step, and have it on disk."""
+    aside = link.with_name(f".{link.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
+    os.symlink(target, aside)
+    os.replace(aside, link)
+    directory = os.open(link.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,17 +1,11 @@
 # Copyright: Contributors to the flaskops.server collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Replacing a file or a link in one step, and the kernel's lock on a file."""
+"""Replacing a file in one step."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import time
 from pathlib import Path
-
-#: Seconds between two tries to take a lock.
-_PAUSE = 0.1
 
 
 def write_file(path: Path, content: str, mode: int, group: int = 0) -> bool:
@@ -52,37 +46,3 @@ def replace_file(path: Path, content: bytes, mode: int, group: int | None = None
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-
-
-def replace_link(link: Path, target: Path) -> None:
-    """Make a link lead elsewhere in one step, and have it on disk."""
-    aside = link.with_name(f".{link.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        aside.unlink()
-    os.symlink(target, aside)
-    os.replace(aside, link)
-    directory = os.open(link.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def lock(descriptor: int, patience: float | None = None) -> bool:
-    """Take the kernel's lock on an open file; it ends with the descriptor (flock(2)).
-
-    :param patience: seconds to wait for another process; None: as long as it takes.
-    :returns: whether it was taken.
-    """
-    if patience is None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return True
-    end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(_PAUSE)

@@ -8,7 +8,7 @@ import contextlib
 import http.client
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -61,7 +61,7 @@ class Answer:
 
         :param target: the path that was asked first.
         """
-        return f"GET {target} with {''.join(f'{_step(*step)}, which answered ' for step in self.via)}{self.status}"
+        return f"GET {target} with {_way(self.via, str(self.status))}"
 
 
 @dataclass
@@ -214,13 +214,11 @@ def ask(
         except NoAnswerError as error:
             if not via:
                 raise
-            steps = ", which answered ".join(_step(*step) for step in via)
-            raise NoAnswerError(f"it answered GET {target} with {steps}, and then {error}") from error
+            raise NoAnswerError(f"it answered GET {target} with {_way(via)}, and then {error}") from error
         via.append((response.status, led))
         if question.state in asked or len(via) > MOST_REDIRECTS:
-            steps = ", which answered ".join(_step(*step) for step in via)
             how = "in a circle" if question.state in asked else f"more than {MOST_REDIRECTS} times"
-            raise RedirectError(f"it redirects GET {target} {how}: {steps}")
+            raise RedirectError(f"it redirects GET {target} {how}: {_way(via)}")
         asked.add(question.state)
 
 
@@ -282,8 +280,8 @@ def expected(wanted: int | Collection[int] | None) -> str:
     return str(wanted) if isinstance(wanted, int) else " or ".join(str(status) for status in wanted)
 
 
-def _step(status: int, led: str) -> str:
-    return f"{status} to {led}"
+def _way(via: Iterable[tuple[int, str]], *last: str) -> str:
+    return ", which answered ".join([*(f"{status} to {led}" for status, led in via), *last])
 
 
 def _get(sent: Mapping[str, str], name: str) -> str | None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.host import files
+from ansible_collections.flaskops.server.plugins.module_utils.host.file_lock import lock
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import RELEASE_ID
 from ansible_collections.flaskops.server.plugins.module_utils.host.process import descendants, started
 
@@ -126,7 +126,7 @@ def _open_locked(path: Path, dead: str | None) -> int:
     deadline = time.monotonic() + _GRACE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        if not files.lock(descriptor, patience=0):
+        if not lock(descriptor, patience=0):
             holder = _read(descriptor)
             os.close(descriptor)
             if dead and holder.get("token") == dead and time.monotonic() < deadline and _is_killed(holder):

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.flaskops.server.plugins.module_utils.host.files import lock, replace_file
+from ansible_collections.flaskops.server.plugins.module_utils.host.file_lock import lock
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import replace_file
 from ansible_collections.flaskops.server.plugins.module_utils.host.lock import root_directory
 from ansible_collections.flaskops.server.plugins.module_utils.nginx.files import Change, NginxError
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flaskops.server.plugins.module_utils.host.files import lock, replace_file
+from ansible_collections.flaskops.server.plugins.module_utils.host.file_lock import lock
+from ansible_collections.flaskops.server.plugins.module_utils.host.files import replace_file
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact
 
 # Part of every cache key: raise it when the bytes of a tarball change for the same tree.

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.deploy import module
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.full_walk import FullDeploy
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.walk import Deploy
 from ansible_collections.flaskops.server.plugins.module_utils.host.layout import Layout
-from ansible_collections.flaskops.server.plugins.modules import release
+from ansible_collections.flaskops.server.plugins.modules import release_with_verify
 from ansible_collections.flaskops.server.plugins.plugin_utils.spec.apps import resolve_one
 
 
@@ -56,13 +57,13 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         before = os.umask(0o077)
         try:
             with pytest.raises(Ended) as ended:
-                release.main()
+                release_with_verify.main()
             assert os.umask(0o022) == 0o022
         finally:
             os.umask(before)
         return ended.value
 
-    monkeypatch.setattr(release, "AnsibleModule", Module)
+    monkeypatch.setattr(release_with_verify, "AnsibleModule", Module)
     monkeypatch.setattr(module, "Layout", lambda name: Layout(name, tmp_path))
     run.root = tmp_path  # type: ignore[attr-defined]
     return run
@@ -73,7 +74,7 @@ def test_whatever_a_step_raises(call: Any, monkeypatch: pytest.MonkeyPatch, faul
     def raise_it(*_unused: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(Deploy, "verify", raise_it)
+    monkeypatch.setattr(FullDeploy, "verify", raise_it)
     ended = call()
     assert ended.failed and ended.result["step"] == "host"
     assert ended.result["msg"].startswith("shop on web1: release ")
@@ -85,7 +86,7 @@ def test_another_app_that_cannot_be_stopped_does_not_hide_why(call: Any, monkeyp
     def raise_it(*_unused: Any) -> None:
         raise ValueError("odd")
 
-    monkeypatch.setattr(Deploy, "verify", raise_it)
+    monkeypatch.setattr(FullDeploy, "verify", raise_it)
     monkeypatch.setattr(Deploy, "abort", raise_it)
     (call.root / "run/flaskops").mkdir(mode=0o700)
     (call.root / "run/flaskops/blog.json").write_text('{"token": "mine"}')

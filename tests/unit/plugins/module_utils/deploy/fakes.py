@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Accounts, Clock, Request
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Host as Collaborators
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import as_deploy_error
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.full_walk import FullDeploy
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts import PARTS
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts.base import Part
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.staging import stager
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.walk import Deploy
 from ansible_collections.flaskops.server.plugins.module_utils.host import record
 from ansible_collections.flaskops.server.plugins.module_utils.host.archive import unpack
 from ansible_collections.flaskops.server.plugins.module_utils.host.health import Answer, NoAnswerError
@@ -170,7 +170,7 @@ class Host:
             raise NoAnswerError(answer)
         return answer
 
-    def walk(self, release: str | None, app: dict[str, Any] | None = None, **request: Any) -> Deploy:
+    def walk(self, release: str | None, app: dict[str, Any] | None = None, **request: Any) -> FullDeploy:
         given = {"name": "shop", "source": {"path": "."}, "wsgi": "shop:app", "secrets": {"KEY": SECRET}, **(app or {})}
         spec = resolve_one(given, "app")
         secrets = spec.pop("secrets")
@@ -200,9 +200,9 @@ class Host:
             connections=lambda path: int(self.connections(path)),
             sync=lambda _unused: None,
         )
-        return Deploy(Request(app=spec, secrets=secrets, release=release, **request), collaborators, self.parts)
+        return FullDeploy(Request(app=spec, secrets=secrets, release=release, **request), collaborators, self.parts)
 
-    def step(self, walk: Deploy, *names: str, **carried: Any) -> dict[str, Any]:
+    def step(self, walk: FullDeploy, *names: str, **carried: Any) -> dict[str, Any]:
         """Do steps of one run, each with the claim, as the module does."""
         result: dict[str, Any] = {}
         for name in names:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.module import predict
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.steps import Step
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.context import Step
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.preview import predict
 from fakes import Host
 
 A, B = "a" * 12, "b" * 12

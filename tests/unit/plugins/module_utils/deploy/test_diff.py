@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.diff import differences, read_live
-from ansible_collections.flaskops.server.plugins.module_utils.deploy.walk import Deploy
+from ansible_collections.flaskops.server.plugins.module_utils.deploy.full_walk import FullDeploy
 from fakes import SECRET, Host
 
 A, B = "a" * 12, "b" * 12
@@ -16,7 +16,7 @@ A, B = "a" * 12, "b" * 12
 HOSTILE = 'Environment="X=$HOME"\n[Service]\nUser=root'
 
 
-def shown(walk: Deploy, before: dict[str, str] | None = None) -> dict[str, tuple[str, str]]:
+def shown(walk: FullDeploy, before: dict[str, str] | None = None) -> dict[str, tuple[str, str]]:
     """Return what is shown, by header."""
     texts = read_live(walk.layout, walk.request) if before is None else before
     entries = differences(walk, texts, str(walk.request.release))

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flaskops.server.plugins.module_utils.deploy import history, housekeeping, verification
+from ansible_collections.flaskops.server.plugins.module_utils.deploy import (
+    full_walk,
+    history,
+    housekeeping,
+    verification,
+)
 from ansible_collections.flaskops.server.plugins.module_utils.deploy import walk as walk_module
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.errors import DeployError
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.parts import checks
@@ -962,8 +967,8 @@ def test_what_the_code_has_in_a_shared_directory_later_is_said(host: Host) -> No
 
 
 def test_differences_are_in_a_fixed_order_and_know_no_older_parts() -> None:
-    assert walk_module.differences({"code": "1", "env": "2"}, {}) == ["code", "env"]
-    assert walk_module.differences({"code": "1", "env": "2"}, {"env": "2", "code": "1", "older": "x"}) == []
+    assert full_walk.differences({"code": "1", "env": "2"}, {}) == ["code", "env"]
+    assert full_walk.differences({"code": "1", "env": "2"}, {"env": "2", "code": "1", "older": "x"}) == []
 
 
 # -- check mode -------------------------------------------------------------------------------------------------------
