@@ -75,6 +75,11 @@ class ActionModule(ActionBase):
         app, sensitive = split_secrets(find_app(self._task.args["app"], lambda: self._apps(variables)))
         result["app"] = app["name"]
         register = arguments["registered"]
+        if register and register not in variables:
+            # To skip the step instead would be a green run that deployed nothing.
+            raise AnsibleActionFail(
+                f"registered: this host has no variable {register}, expected the register of state verify"
+            )
         if not _has_work(step, app, register, variables):
             result |= {"changed": False, "skipped": True, "skip_reason": f"{app['name']} has nothing to do here"}
             made: dict[str, Any] = {}
@@ -278,7 +283,7 @@ class ActionModule(ActionBase):
 def _refuse_unknown_state(state: Any) -> None:
     known = [step.value for step in Step]
     if state not in known:
-        raise AnsibleActionFail(f"state: expected one of {', '.join(known)}{nearest(str(state), known)}")
+        raise AnsibleActionFail(f"state: unknown state{nearest(str(state), known)}")
 
 
 def _has_work(step: Step, app: dict[str, Any], register: str | None, variables: dict[str, Any]) -> bool:

@@ -24,8 +24,7 @@ def find_app(app: Any, apps: Callable[[], Any]) -> Any:
     listed = existing if isinstance(existing, (list, tuple)) else ()
     named = {str(one["name"]): one for one in listed if isinstance(one, Mapping) and isinstance(one.get("name"), str)}
     if app not in named:
-        known = ", ".join(named) or "none"
-        raise AnsibleActionFail(f"app: this host has no app {app}{nearest(app, list(named))}. Apps here: {known}")
+        raise AnsibleActionFail(f"app: this host has no app {app}{nearest(app, list(named)) or '; it has none'}")
     return named[app]
 
 

@@ -81,14 +81,14 @@ def test_what_waits_to_go_live_is_given_up(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"app": APP, "state": "verfy"}, r"state: expected one of stage, .*abort.*verify"),
+        ({"app": APP, "state": "verfy"}, r"state: unknown state, did you mean verify\?"),
         ({"app": APP}, "missing required arguments: state"),
         ({"state": "verify"}, "missing required arguments: app"),
         ({"app": APP, "state": "verify", "relase": "previous"}, "relase: unknown option of release.*release"),
         ({"app": APP, "state": "verify", "_context": {}}, "_context: unknown option"),
         ({"app": APP, "state": "activate", "nginx_follows": "perhaps"}, "nginx_follows"),
-        ({"app": "shpo", "state": "verify"}, r"this host has no app shpo.*shop.*Apps here: shop, blog"),
-        ({"app": "shop", "apps": [], "state": "verify"}, "Apps here: none"),
+        ({"app": "shpo", "state": "verify"}, r"this host has no app shpo, did you mean shop\?"),
+        ({"app": "shop", "apps": [], "state": "verify"}, "this host has no app shop; it has none"),
     ],
 )
 def test_a_wrong_task_is_refused(calls: list[dict[str, Any]], args: dict[str, Any], message: str) -> None:
@@ -244,3 +244,8 @@ def test_credentials_of_urls_are_taken_out_of_a_diff(monkeypatch: pytest.MonkeyP
     assert seen["before"] == "PIP_INDEX_URL=https://***@example.org/simple\n"
     # Or nothing would say that it changed.
     assert seen["after"] == seen["before"] + "(a hidden value changed)\n"
+
+
+def test_a_variable_that_nothing_registered_is_refused() -> None:
+    with pytest.raises(AnsibleActionFail, match="registered: this host has no variable after, expected the register"):
+        action_for(app="shop", state="activate", registered="after").run(None, play("one", one={"results": []}))
