@@ -142,13 +142,13 @@ BAD = [
         # Whichever is seen first: that its socket is gone, or that systemd knows.
         ("answered once and then |started and then ended (signal)", STARTS),
         # In a container the server is the first process, which nothing in it can kill.
-        instead={"image": ("answered, and then a worker of it died|closed the connection|answered ", STARTS)},
+        instead={"image": ("answered, and then one of its workers died|closed the connection|answered ", STARTS)},
     ),
     Bad(
         "a worker dies after its first answer",
         "worker_dies_after_first_answer.py",
         "verify",
-        ("answered", "a worker of it died|closed the connection", DIES),
+        ("answered", "one of its workers died|closed the connection", DIES),
     ),
     Bad(
         "the only worker dies after its first answer",
