@@ -318,7 +318,7 @@ def test_the_disk_is_full(left: int, begun: str, tmp_path: Path, filled: Callabl
             message = deploying.message(run, host)
             assert message.startswith(f"small on {host}: release ")
             assert "the disk is full" in message
-            assert "where /srv/small" in message
+            assert "/srv/small" in message
             assert f"Still serving: {here.live} (" in message
             assert "Next: free some space" in message
             assert here.live == before[host].live
