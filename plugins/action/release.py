@@ -78,7 +78,7 @@ class ActionModule(ActionBase):
         if register and register not in variables:
             # To skip the step instead would be a green run that deployed nothing.
             raise AnsibleActionFail(
-                f"registered: this host has no variable {register}, expected the register of state verify"
+                f"registered: this host has no variable {register}, expected the one that an earlier task registered"
             )
         if not _has_work(step, app, register, variables):
             result |= {"changed": False, "skipped": True, "skip_reason": f"{app['name']} has nothing to do here"}

@@ -24,7 +24,9 @@ def find_app(app: Any, apps: Callable[[], Any]) -> Any:
     listed = existing if isinstance(existing, (list, tuple)) else ()
     named = {str(one["name"]): one for one in listed if isinstance(one, Mapping) and isinstance(one.get("name"), str)}
     if app not in named:
-        raise AnsibleActionFail(f"app: this host has no app {app}{nearest(app, list(named)) or '; it has none'}")
+        raise AnsibleActionFail(
+            f"app: this host has no app {app}{nearest(app, list(named)) if named else '; it has none'}"
+        )
     return named[app]
 
 

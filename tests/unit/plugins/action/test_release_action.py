@@ -247,5 +247,11 @@ def test_credentials_of_urls_are_taken_out_of_a_diff(monkeypatch: pytest.MonkeyP
 
 
 def test_a_variable_that_nothing_registered_is_refused() -> None:
-    with pytest.raises(AnsibleActionFail, match="registered: this host has no variable after, expected the register"):
+    with pytest.raises(AnsibleActionFail, match="registered: this host has no variable after, expected the one that"):
         action_for(app="shop", state="activate", registered="after").run(None, play("one", one={"results": []}))
+
+
+def test_a_host_with_many_apps_is_not_said_to_have_none() -> None:
+    apps = [{"name": f"app{number}"} for number in range(40)]
+    with pytest.raises(AnsibleActionFail, match=r"this host has no app zzz$"):
+        action_for(app="zzz", apps=apps, state="verify").run(None, {})
