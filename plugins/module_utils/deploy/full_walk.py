@@ -157,7 +157,7 @@ class FullDeploy(Deploy):
         return {release for release in releases if release}
 
     def _changed_components(self, live: str | None) -> list[str]:
-        return differences(self.request.components, self.layout.manifest(live).get("components", {}))
+        return changed(self.request.components, self.layout.manifest(live).get("components", {}))
 
     def _reason(self, release: str, live: str | None) -> str:
         if release == live:
@@ -174,6 +174,6 @@ class FullDeploy(Deploy):
         return f" (the live one is damaged: {', '.join(damage)})" if damage else ""
 
 
-def differences(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+def changed(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
     """Return the words for what differs between the components of two releases, in a fixed order."""
     return [component for component in new if new[component] != old.get(component)]

@@ -10,19 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.deploy.housekeeping import to_prune
 from ansible_collections.flaskops.server.plugins.module_utils.host import record
-
-
-def entries(text: str) -> list[dict[str, Any]]:
-    """Return a record: ``A`` a deploy, ``-A`` a failed one, ``<A`` a rollback, ``~A`` one that was taken back."""
-    results = {"-": record.FAILED, "~": record.TAKEN_BACK}
-    return [
-        {
-            "action": "rollback" if word[0] == "<" else "deploy",
-            "release": word[-1],
-            "result": results.get(word[0], record.LIVE),
-        }
-        for word in text.split()
-    ]
+from records import entries
 
 
 @pytest.mark.parametrize(

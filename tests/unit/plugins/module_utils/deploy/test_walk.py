@@ -966,9 +966,9 @@ def test_what_the_code_has_in_a_shared_directory_later_is_said(host: Host) -> No
     assert "1 file of the repository in instance/ (from-git) will not be used" in live["notes"][0]
 
 
-def test_differences_are_in_a_fixed_order_and_know_no_older_parts() -> None:
-    assert full_walk.differences({"code": "1", "env": "2"}, {}) == ["code", "env"]
-    assert full_walk.differences({"code": "1", "env": "2"}, {"env": "2", "code": "1", "older": "x"}) == []
+def test_changed_components_are_in_a_fixed_order_and_know_no_older_parts() -> None:
+    assert full_walk.changed({"code": "1", "env": "2"}, {}) == ["code", "env"]
+    assert full_walk.changed({"code": "1", "env": "2"}, {"env": "2", "code": "1", "older": "x"}) == []
 
 
 # -- check mode -------------------------------------------------------------------------------------------------------

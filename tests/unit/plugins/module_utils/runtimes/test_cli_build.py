@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import image_archives
 import pytest
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes import cli, cli_build
 from ansible_collections.flaskops.server.plugins.module_utils.runtimes.base import Bundle, RuntimeBuildError
@@ -41,24 +40,16 @@ LAYER = b"layer" * 1000
 def image_archive(host: Host, mode: str = "w", **indexes: Any) -> Bundle:
     """A release of an image archive with these files that describe it, as the controller sends it; two underscores stand
     for a dot."""
-    archive, cache = host.root / "shop.tar", host.root / "cache"
+    cache = host.root / "cache"
     for directory in ("artifacts", "locks"):
         (cache / directory).mkdir(parents=True)
-    members = {"c.json": b"{}", "abc/layer.tar": LAYER}
-    members |= {name.replace("__", "."): json.dumps(content).encode() for name, content in indexes.items()}
-    with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        link = tarfile.TarInfo("def/layer.tar")
-        link.type, link.linkname = tarfile.SYMTYPE, "../abc/layer.tar"
-        tar.addfile(link)
+    links = [("def/layer.tar", "../abc/layer.tar")]
+    archive = image_archives.write(host.root / "shop.tar", LAYER, mode, links, **indexes)
     return replace(host.bundle({}, source={"image": "shop.tar"}), artifact=copy_without_names(archive, cache))
 
 
 def saved(*tags: str) -> list[dict[str, Any]]:
-    return [{"Config": "c.json", "RepoTags": list(tags), "Layers": ["abc/layer.tar", "def/layer.tar"]}]
+    return image_archives.manifest(*tags, layers=["abc/layer.tar", "def/layer.tar"])
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import image_archives
 import pytest
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources import build, image_archive
 from ansible_collections.flaskops.server.plugins.plugin_utils.sources.base import Artifact, SourceError
@@ -34,19 +34,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def packed(path: Path, mode: str = "w", **indexes: Any) -> Path:
-    """An archive of an image with these files that describe it; two underscores stand for a dot."""
-    members = {"c.json": b"{}", "abc/layer.tar": LAYER}
-    members |= {name.replace("__", "."): json.dumps(content).encode() for name, content in indexes.items()}
-    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
-def saved(*tags: str) -> list[dict[str, Any]]:
-    return [{"Config": "c.json", "RepoTags": list(tags), "Layers": ["abc/layer.tar"]}]
+    return image_archives.write(path, LAYER, mode, **indexes)
 
 
 def artifact(root: Path, **indexes: Any) -> Artifact:
@@ -57,14 +45,14 @@ def artifact(root: Path, **indexes: Any) -> Artifact:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 def test_a_copy_has_all_but_the_names(tmp_path: Path, cache: Path, mode: str) -> None:
-    archive = packed(tmp_path / "a.tar", mode, manifest__json=saved("shop:1.4"))
+    archive = packed(tmp_path / "a.tar", mode, manifest__json=image_archives.manifest("shop:1.4"))
     before = archive.read_bytes()
     copy = copy_without_names(archive, cache)
     assert archive.read_bytes() == before
     with tarfile.open(copy) as tar:
         assert read_names(tar) == []
         found = {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
-    assert json.loads(found.pop("manifest.json")) == [{**saved()[0], "RepoTags": None}]
+    assert json.loads(found.pop("manifest.json")) == [{**image_archives.manifest()[0], "RepoTags": None}]
     assert found == {"c.json": b"{}", "abc/layer.tar": LAYER}
     # It is sent to every host.
     assert (copy.read_bytes()[:2] == b"\x1f\x8b") == (mode != "w")
@@ -72,18 +60,21 @@ def test_a_copy_has_all_but_the_names(tmp_path: Path, cache: Path, mode: str) ->
 
 
 def test_a_copy_is_made_once_of_the_same_bytes(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = packed(tmp_path / "a.tar", manifest__json=saved("shop:1.4"))
+    archive = packed(tmp_path / "a.tar", manifest__json=image_archives.manifest("shop:1.4"))
     copy = copy_without_names(archive, cache)
     os.utime(copy, (0, 0))
     with monkeypatch.context() as patch:
         patch.setattr(image_archive, "strip_names", lambda *_unused: pytest.fail("it is there"))
         assert copy_without_names(archive.rename(tmp_path / "b.tar"), cache) == copy
     assert copy.stat().st_mtime > 0, "a copy that is used is kept"
-    assert copy_without_names(packed(tmp_path / "a.tar", manifest__json=saved("shop:1.5")), cache) != copy
+    assert (
+        copy_without_names(packed(tmp_path / "a.tar", manifest__json=image_archives.manifest("shop:1.5")), cache)
+        != copy
+    )
 
 
 def test_what_cannot_be_copied_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = packed(tmp_path / "a.tar", "w:gz", manifest__json=saved("shop:1.4"))
+    archive = packed(tmp_path / "a.tar", "w:gz", manifest__json=image_archives.manifest("shop:1.4"))
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArchiveError, match="cannot be read as an image archive"):
@@ -105,21 +96,29 @@ def test_what_cannot_be_copied_leaves_nothing(tmp_path: Path, cache: Path, monke
     ("indexes", "words"),
     [
         (
-            {"manifest__json": saved("shop:1", "python:3")},
+            {"manifest__json": image_archives.manifest("shop:1", "python:3")},
             r"gives its image 2 names \(docker.io/library/python:3, docker.io/library/shop:1\), expected one",
         ),
-        ({"manifest__json": saved("shop:1", f"{MINE}2:abc")}, "gives its image 2 names"),
-        ({"manifest__json": [*saved("a"), {**saved()[0], "Config": "abc/layer.tar"}]}, "holds 2 images, expected one"),
+        ({"manifest__json": image_archives.manifest("shop:1", f"{MINE}2:abc")}, "gives its image 2 names"),
+        (
+            {
+                "manifest__json": [
+                    *image_archives.manifest("a"),
+                    {**image_archives.manifest()[0], "Config": "abc/layer.tar"},
+                ]
+            },
+            "holds 2 images, expected one",
+        ),
         ({"manifest__json": []}, "holds 0 images, expected one"),
         ({"index__json": {"manifests": [{"digest": "a"}, {"digest": "b"}]}}, "holds 2 images, expected one"),
         ({"repositories": {"shop": {"1": "abc"}}}, "is not an image archive"),
         ({"manifest__json": {"name": "Shop"}}, "cannot be read as an image archive"),
         (
-            {"manifest__json": [{**saved()[0], "Comment": "x" * (5 * 2**20)}]},
+            {"manifest__json": [{**image_archives.manifest()[0], "Comment": "x" * (5 * 2**20)}]},
             r"The archive holds a manifest\.json of more than 4194304 bytes",
         ),
         (
-            {"manifest__json": saved("shop:1"), "index__json": {"manifests": [{"digest": "a"}] * 2}},
+            {"manifest__json": image_archives.manifest("shop:1"), "index__json": {"manifests": [{"digest": "a"}] * 2}},
             "holds 2 images, expected one",
         ),
     ],
@@ -133,7 +132,10 @@ def test_an_archive_that_is_refused(tmp_path: Path, indexes: dict[str, Any], wor
 @pytest.mark.parametrize(
     ("indexes", "words"),
     [
-        ({"manifest__json": [*saved("a"), {**saved()[0], "Config": "d.json"}]}, "holds 2 images, expected one"),
+        (
+            {"manifest__json": [*image_archives.manifest("a"), {**image_archives.manifest()[0], "Config": "d.json"}]},
+            "holds 2 images, expected one",
+        ),
         ({"manifest__json": []}, "holds 0 images, expected one"),
         ({"index__json": {"manifests": [{"digest": "a"}, {"digest": "b"}]}}, "holds 2 images, expected one"),
         ({"repositories": {"shop": {"1": "abc"}}}, "obsolete format"),
@@ -151,10 +153,10 @@ def test_no_copy_is_made_of_what_is_no_archive_of_one_image(
 
 @pytest.mark.parametrize("name", ["localhost/flaskops/victim:abc", f"{MINE}2:abc", f"{MINE}/x:abc"])
 def test_an_archive_that_is_called_as_another_apps_release(tmp_path: Path, name: str) -> None:
-    made = artifact(tmp_path, manifest__json=saved(name))
+    made = artifact(tmp_path, manifest__json=image_archives.manifest(name))
     assert made.names == [name]
     # Those of a copy that is there already are looked at, too.
-    assert artifact(tmp_path, manifest__json=saved(name)) == made
+    assert artifact(tmp_path, manifest__json=image_archives.manifest(name)) == made
     with pytest.raises(
         SourceError,
         match=f"shop.tar: The archive names its image {name}, which belongs to a release of another app. Save",
@@ -164,4 +166,4 @@ def test_an_archive_that_is_called_as_another_apps_release(tmp_path: Path, name:
 
 @pytest.mark.parametrize("tags", [[], ["shop:1"], [f"{MINE}:abc"], ["docker.io/flaskops/victim:1"]])
 def test_an_archive_may_be_called_otherwise(tmp_path: Path, tags: list[str]) -> None:
-    refuse_foreign_names(artifact(tmp_path, manifest__json=saved(*tags)), "shop")
+    refuse_foreign_names(artifact(tmp_path, manifest__json=image_archives.manifest(*tags)), "shop")
